@@ -8,7 +8,7 @@ Prices are integers in CPM units. Every array has the scenario first, written [B
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -117,6 +117,11 @@ class Bidding(Domain):
             ),
         )
         self.metrics_spec = metrics_of(payment, cpa)
+        self.sampler: Callable[[Sequence[int]], Auctions] | None = None
+
+    def sample(self, seeds: Sequence[int]) -> Auctions:
+        """One scenario per seed, of the campaign and budget level that the seed picks (a task says which: `Task.sample`)."""
+        return self.sampler(seeds) if self.sampler else super().sample(seeds)  # type: ignore[no-any-return]
 
     def reset(self, scenario: Auctions) -> Campaign:
         budget = scenario.budget.to(torch.int32)
@@ -235,9 +240,3 @@ def metrics_of(payment: str, cpa: bool) -> tuple[Metric, ...]:
             Metric("penalised", "conversions", 1, help="value * min(1, (limit / CPA)^2), AuctionNet's score"),
         ]
     return tuple(found)
-
-
-def _quantile(counts: np.ndarray, level: float) -> int:
-    """The least price with at least `level` of the mass at or below it; 1 at least."""
-    cumulative = np.cumsum(counts)
-    return max(1, int(np.searchsorted(cumulative, level * cumulative[-1])))

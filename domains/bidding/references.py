@@ -1,0 +1,70 @@
+"""What 0 and 1 mean: the best constant bid, and the clairvoyant bound that every scenario carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from arena.task import Task, Vector
+from torch import Tensor
+
+from domains.bidding.history import History
+from domains.bidding.kernel import Auctions, Bidding, Campaign
+from domains.bidding.scenarios import auctions
+
+
+def references(task: Task) -> dict[str, Vector]:
+    """`ref0`: value ratio of the constant bid tuned on history, one per (campaign, c0); `ref1`: 1; `group`: the cell."""
+    domain, scenario = task.domain, task.scenarios
+    assert isinstance(domain, Bidding) and isinstance(scenario, Auctions)
+    cells, group = np.unique(np.stack((scenario.campaign.numpy(), scenario.c0.numpy())), axis=1, return_inverse=True)
+    tuned = [best_constant(domain, domain.histories[int(campaign)], float(c0)) for campaign, c0 in cells.T]
+    bid = torch.tensor(tuned, dtype=torch.int32)[torch.from_numpy(group)]
+    return {
+        "ref0": play(domain, scenario, lambda scenario, state: bid)["ratio"].numpy(),
+        "ref1": np.ones(task.n),
+        "group": group.astype(np.float64),
+    }
+
+
+def cpa_references(task: Task) -> dict[str, Vector]:
+    """The CPA task: `ref0` bids the limit itself, kappa = cost_limit, and so never pays more than it per conversion; `ref1` is 1."""
+    domain, scenario = task.domain, task.scenarios
+    assert isinstance(domain, Bidding) and isinstance(scenario, Auctions)
+
+    def capped(scenario: Auctions, state: Campaign) -> Tensor:
+        return (scenario.cost_limit * scenario.theta[:, state.t]).clamp(max=domain.max_bid).to(torch.int32)
+
+    ratio = play(domain, scenario, capped)["ratio"].numpy()
+    return {"ref0": ratio, "ref1": np.ones(task.n), "group": scenario.campaign.double().numpy()}
+
+
+def best_constant(domain: Bidding, known: History, c0: float) -> int:
+    """The constant bid 1..M that wins most value on the history's own episodes at this budget level; the higher bid wins ties."""
+    theta, price = known.episodes()
+    episode = theta.shape[1]
+    budget = max(1, int(known.budget(c0, domain.horizon) * episode / domain.horizon))
+    tuner = Bidding([known], episode, episode, domain.payment, domain.feedback, domain.max_bid)
+    best, chosen = -1.0, 1
+    grid = torch.arange(1, domain.max_bid + 1, dtype=torch.int32)
+    part = auctions(
+        theta, price, np.zeros(theta.shape, np.uint8), np.full(len(theta), c0), np.zeros(len(theta), np.int64), [known], episode,
+        budget=np.full(len(theta), budget, np.int64),
+    )  # fmt: skip
+    for bids in grid.split(max(1, 4096 // len(theta))):
+        rows = part[torch.arange(len(theta)).repeat(len(bids))]
+        bid = bids.repeat_interleave(len(theta))
+        won = play(tuner, rows, lambda scenario, state, bid=bid: bid)["value"].view(len(bids), -1).sum(1)
+        for value, candidate in zip(won.tolist(), bids.tolist(), strict=True):
+            if value >= best:
+                best, chosen = value, candidate
+    return chosen
+
+
+def play(domain: Bidding, scenario: Auctions, bid: Callable[[Auctions, Campaign], Tensor]) -> dict[str, Tensor]:
+    """Metrics of a fixed rule on every scenario."""
+    state = domain.reset(scenario)
+    for _ in range(domain.horizon):
+        state, _ = domain.step(scenario, state, bid(scenario, state))
+    return domain.metrics(scenario, state)
