@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arena.errors import ArenaError
+from domains.bidding import CAMPAIGNS
 from domains.bidding.history import Floats, History, Integers
 from domains.bidding.layouts import EXPECTED, check_feature_index, is_feature_index, layout, read_rows
-from domains.bidding.profiles import CAMPAIGNS, MAX_PRICE
+from domains.bidding.profiles import MAX_PRICE
 
 CALIBRATED = (0.2, 5.0)  # mean theta / CTR outside this is reported: the values were fitted to other data
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from arena.digest import array_digest, digest
 from arena.errors import ArenaError
 
 Floats = NDArray[np.float64]
@@ -103,14 +101,10 @@ class History:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over all fields: canonical JSON of the scalars, then dtype, shape and little-endian bytes of each array."""
-        total = hashlib.sha256()
+        """sha256 over all fields."""
         scalars = (self.campaign, self.impressions, self.cost, self.clicks, self.episode, self.max_price)
-        total.update(json.dumps(scalars, separators=(",", ":"), ensure_ascii=False).encode())
-        for array in (self.price_counts, self.theta, self.price, self.click):
-            if array is not None:
-                total.update(_bytes(array))
-        return total.hexdigest()
+        arrays = (self.price_counts, self.theta, self.price, self.click)
+        return digest([*scalars, *(None if array is None else array_digest(array) for array in arrays)])
 
     def _need_pairs(self, least: int) -> None:
         if len(self.theta) < least:
@@ -120,8 +114,3 @@ class History:
                 "put the training rows (train.theta.txt: click price theta) beside info.json, or use an agent that needs totals only",
                 campaign=self.campaign,
             )
-
-
-def _bytes(array: NDArray[Any]) -> bytes:
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return f"{little.dtype.str}{little.shape}".encode() + little.tobytes()

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.bidding.generator import rounded
-from domains.bidding.history import History
+from domains.bidding.history import Floats, History
 from domains.bidding.profiles import TRAFFIC
 
 ADVERTISERS, CATEGORIES, SLOTS = 48, 6, 48
 SLOTS_WON = 3  # slots on offer per impression
 MAX_PRICE = 1000
 IMPRESSIONS = 10_000
-BUDGET_SHARE = IMPRESSIONS / 500_000  # of a full day's budget, for a full day's 500,000 impressions
-BUDGETS = (2000.0, 4850.0)  # money, per 500,000 impressions
+FULL_DAY = 500_000  # impressions that AuctionNet's budgets are meant for; ours shrink in proportion
+BUDGETS = (2000.0, 4850.0)  # money, for a full day
 CPA_TARGETS = (60.0, 130.0)  # money per conversion
 MEAN_VALUE = 5e-4  # conversions per impression
 
@@ -54,27 +54,30 @@ def market_history(seeds: Sequence[int], episode: int = 1000, impressions: int =
     )
 
 
-def _day(rng: np.random.Generator, impressions: int) -> dict[str, NDArray[Any]]:
-    own = int(rng.integers(ADVERTISERS))
-    budget = rng.uniform(*BUDGETS) * impressions / IMPRESSIONS * BUDGET_SHARE
+def bidders(rng: np.random.Generator, impressions: int) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Everybody's day: values [n, 48 advertisers] in [0, 1], CPA targets [48] in money, impressions of each half hour [48]."""
     target = rounded(rng.uniform(*CPA_TARGETS, ADVERTISERS))
-
     sizes = _slot_sizes(rng, impressions)
     slot = np.repeat(np.arange(SLOTS), sizes)
-    mean, sd = _value_law(rng)  # [48 slots, 48 advertisers]
+    mean, sd = _value_law(rng)
     value = rng.standard_normal((impressions, ADVERTISERS))
     value *= sd[slot]
     value += mean[slot]
-    value = rounded(value.clip(0.0, 1.0, out=value))
+    return rounded(value.clip(0.0, 1.0, out=value)), target, sizes
 
-    bids = np.delete(value * target, own, axis=1)
-    marginal = np.partition(bids, -SLOTS_WON, axis=1)[:, -SLOTS_WON]  # the least bid that still holds a slot
+
+def _day(rng: np.random.Generator, impressions: int) -> dict[str, NDArray[Any]]:
+    values, target, sizes = bidders(rng, impressions)
+    own = int(rng.integers(ADVERTISERS))
+    rivals = np.delete(values * target, own, axis=1)
+    marginal = np.partition(rivals, -SLOTS_WON, axis=1)[:, -SLOTS_WON]  # the least bid that still holds a slot
+    value = values[:, own].copy()
     return {
-        "value": value[:, own].copy(),
+        "value": value,
         "price": np.minimum(np.rint(1000 * marginal), MAX_PRICE).astype(np.int32),
-        "click": (rng.random(impressions) < value[:, own]).astype(np.uint8),
-        "budget": np.int64(1000 * budget),
-        "cost_limit": np.float64(1000 * target[own]),
+        "click": (rng.random(impressions) < value).view(np.uint8),
+        "budget": np.array(1000 * rng.uniform(*BUDGETS) * impressions / FULL_DAY).astype(np.int64),
+        "cost_limit": 1000 * target[own],
         "slots": sizes,
     }
 
@@ -86,7 +89,7 @@ def _slot_sizes(rng: np.random.Generator, impressions: int) -> NDArray[np.int64]
     return np.diff(ends, prepend=0)
 
 
-def _value_law(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _value_law(rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Mean and standard deviation of each advertiser's value by slot, [slots, advertisers].
 
     The mean is 5e-4 times U(.3, 1.7) per category and block of 8 slots, times U(.5, 1.5) per advertiser (1 for the first of its category). The

@@ -52,7 +52,6 @@ TEST = {
     "3476": Totals(523_848, 287, 43_627_585),
 }
 
-CAMPAIGNS = tuple(TRAIN)
 MAX_PRICE = 300
 
 # Levels of the quantiles in `Law.value_knots` and `Law.price_body`.
