@@ -48,5 +48,5 @@ def t_interval(scores: Floats, cluster: NDArray[np.intp]) -> tuple[float, float]
 
 def trimmed_interval(scores: Floats) -> tuple[float, float]:
     """95 % interval of the IQM of one vector [n] from its winsorised variance (Tukey and McLaughlin 1963)."""
-    low, high = stats.mstats.trimmed_mean_ci(scores, limits=(0.25, 0.25), inclusive=(False, False))
+    low, high = stats.mstats.trimmed_mean_ci(scores, limits=(0.25, 0.25))
     return float(low), float(high)
