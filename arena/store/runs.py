@@ -211,7 +211,7 @@ class Runs(Catalogue):
         def work(connection: Connection) -> bool:
             mark = {"run_id": run_id, "chunk": result.chunk, "start": result.start, "n": result.n, "attempt": result.attempt}
             statement = self.insert(chunks).values(**mark, seconds=result.seconds, recording_digest=result.recording_digest)
-            if connection.execute(statement.on_conflict_do_nothing()).rowcount != 1:
+            if connection.scalar(statement.on_conflict_do_nothing().returning(chunks.c.n)) is None:
                 return False
             if recording:
                 connection.execute(self.insert(recordings).values(**recording).on_conflict_do_nothing())
