@@ -223,7 +223,7 @@ def candidate(reference: str) -> Candidate:
         raise unknown("agent", name, known, "arena list agents shows all; a file is given as path/to/file.py:Class")
     spec = known[name]
     merged = {**spec.parameters, **parameters}
-    identity = {"target": spec.target, "parameters": merged, "version": spec.version, "weights": _weights_digest(spec)}
+    identity = {"target": spec.target, "parameters": merged, "version": spec.version, "weights": _weights_digest(spec.target, spec.weights)}
     shown = f"{name}({','.join(f'{key}={value}' for key, value in sorted(parameters.items()))})" if parameters else name
 
     def make() -> Agent:
@@ -234,13 +234,13 @@ def candidate(reference: str) -> Candidate:
 
 
 @cache
-def _weights_digest(spec: AgentSpec) -> str:
+def _weights_digest(target: str, weights: str) -> str:
     """Digest of the shipped checkpoints an agent plays."""
-    if not spec.weights:
+    if not weights:
         return ""
-    module = importlib.util.find_spec(spec.target.split(":")[0])
+    module = importlib.util.find_spec(target.split(":")[0])
     assert module is not None and module.origin is not None
-    folder = Path(module.origin).parent / spec.weights
+    folder = Path(module.origin).parent / weights
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         total.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())

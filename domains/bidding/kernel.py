@@ -214,7 +214,7 @@ class Bidding(Domain):
             cpa = spent / (value + 1e-10)
             found["cpa"] = cpa / 1000
             found["cpa_excess"] = (cpa / scenario.cost_limit - 1).clamp(min=0)
-            found["penalised"] = state.value * (scenario.cost_limit / cpa.clamp(min=1e-12)).square().clamp(max=1)
+            found["penalised"] = value * (scenario.cost_limit / cpa.clamp(min=1e-12)).square().clamp(max=1)
         return found
 
 

@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from domains.bidding.bounds import cpa_bound, integer_bound, lp_bound
 from domains.bidding.generator import Drift, generate, generated_history, shift_drift
 from domains.bidding.history import History
-from domains.bidding.kernel import Auctions
+from domains.bidding.kernel import Auctions, Bidding
+from domains.bidding.market import IMPRESSIONS, MAX_PRICE, SLOTS, market_history, sample_market
+
+WIDEST_SLOT = 750  # of the market's 48: no day can put more of its 10,000 impressions into one half hour
+MARKET_DAYS = 8  # of history
 
 HISTORY_EPISODES = 40  # of 1000 auctions each: the 40,000 pairs of a generated campaign's history
 
@@ -74,6 +78,34 @@ def replay(theta: NDArray[Any], price: NDArray[Any], click: NDArray[Any], levels
     c0 = np.repeat(np.asarray(levels, np.float64), len(theta))
     rows = [np.concatenate([series] * repeat) for series in (theta, price, click)]
     return auctions(rows[0], rows[1], rows[2], c0, np.zeros(len(c0), np.int64), [known], slot)
+
+
+def market_domain() -> Bidding:
+    """The CPA task's world: 48 slots of unequal size, each padded to the widest with auctions nobody can win."""
+    known = market_history(scenario_seeds("bidding/history-market", "train", range(MARKET_DAYS)))
+    domain = Bidding([known], SLOTS * WIDEST_SLOT, WIDEST_SLOT, "second", "full", MAX_PRICE, cpa=True, padded=True)
+    domain.sampler = lambda seeds: market_draw(domain, "train", range(len(seeds)), seeds)
+    return domain
+
+
+def market_draw(domain: Bidding, split: str, indices: Sequence[int], seeds: Sequence[int]) -> Auctions:
+    """One advertiser's day per seed."""
+    days = sample_market(seeds)
+    size = days["slots"]
+    place = np.arange(WIDEST_SLOT) < size[:, :, None]
+    row, slot, within = np.nonzero(place)
+    source = np.tile(np.arange(IMPRESSIONS), len(size))
+
+    def spread(series: NDArray[Any], fill: int) -> NDArray[Any]:
+        wide = np.full(place.shape, fill, series.dtype)
+        wide[row, slot, within] = series[row, source]
+        return wide.reshape(len(size), -1)
+
+    return auctions(
+        spread(days["value"], 0), spread(days["price"], domain.max_bid + 1), spread(days["click"], 0),
+        days["budget"] / (domain.histories[0].cpm * IMPRESSIONS), np.zeros(len(size), np.int64), domain.histories, domain.slot,
+        budget=days["budget"], cost_limit=days["cost_limit"], size=size,
+    )  # fmt: skip
 
 
 def auctions(

@@ -15,9 +15,8 @@ from arena.task import Task
 from domains.bidding import CAMPAIGNS, DOMAIN
 from domains.bidding.files import cut_episodes, find_folder, load_campaign
 from domains.bidding.kernel import Auctions, Bidding
-from domains.bidding.market import market_domain, market_draw
 from domains.bidding.references import cpa_references, references
-from domains.bidding.scenarios import Generated, replay
+from domains.bidding.scenarios import Generated, market_domain, market_draw, replay
 
 FROZEN = Path(__file__).parent / "frozen"
 LEVELS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)

@@ -1,0 +1,360 @@
+"""A run: a task, a line-up and a seed, advanced in chunks of scenarios; resumable, each chunk counted once."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from arena import registry
+from arena.digest import digest
+from arena.environment import environment
+from arena.errors import ArenaError
+from arena.integrity import with_checks
+from arena.registry import Candidate
+from arena.rollout import Episode, Player, batch, players, rollout
+from arena.scoring import Standing, check_bound, score, standing, standing_of_means, suite_standing, violation
+from arena.store import (
+    AgentRow,
+    ChunkResult,
+    EntryRequest,
+    EntryRow,
+    Failure,
+    MetricRecord,
+    PoolInput,
+    RunRequest,
+    RunRow,
+    StandingRecord,
+    Store,
+    SuiteInput,
+    TaskRecord,
+    Timing,
+    write_recording,
+)
+from arena.task import Task
+
+RENEW = 10.0  # seconds between renewals of a lease
+GIVE_UP = 3  # chunks lost whole, one after the other, after which an agent is not asked any more
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: scenarios finished (of this attempt's `todo`), failures, seconds since it began."""
+
+    run_id: int
+    done: float
+    total: int
+    failures: int
+    seconds: float
+
+
+Report = Callable[[Progress], None]
+
+
+def check_plays(candidate: Candidate, task: Task) -> None:
+    """Raises ArenaError `agent.incompatible` where the agent does not name this task among those it can play."""
+    if not candidate.plays(task.id):
+        raise ArenaError(
+            "agent.incompatible",
+            f"{candidate.name} does not play {task.id}; it plays {', '.join(candidate.tasks)}",
+            f"arena list agents --task {task.id} shows who does",
+        )
+
+
+def register_task(store: Store, task: Task) -> int:
+    """The task's row, with metrics and reference vectors; its digest is checked against the frozen one first."""
+    metrics = [MetricRecord("score", "", 1, "score")]
+    metrics += [MetricRecord(m.name, m.unit, m.direction, m.role, m.threshold, m.scale) for m in task.domain.metrics_spec]
+    config = {**task.config, "candidates": [task.role], "fill": dict(task.fill), "groups": list(task.groups)}
+    record = TaskRecord(
+        task.id, task.domain.name, task.tier, task.digest, config, task.n, task.headline, task.normalise, task.floor, metrics, task.vectors
+    )
+    return store.ensure_task(record)
+
+
+def register_agent(store: Store, candidate: Candidate) -> AgentRow:
+    """The agent's row: the version of its name with this content. Raises ArenaError where a given `@version` is not the current one."""
+    row = store.ensure_agent(
+        candidate.name, candidate.nature, candidate.kind, candidate.spec, artifact_digest=candidate.digest, card=candidate.summary
+    )
+    if candidate.version is not None and candidate.version != row.version:
+        raise ArenaError(
+            "unknown.agent",
+            f"{candidate.name}@{candidate.version} is not here: the code at hand is {row.reference}",
+            "old versions keep their results but cannot be run again without their code",
+        )
+    return row
+
+
+def request(store: Store, task: Task, candidate: Candidate, seed: int = 0, chunk: int | None = None) -> RunRow:
+    """The run of one candidate on a task, queued; the one there is if it was asked for before.
+
+    Asking again with another chunk size is the same run: results do not depend on it, so the first size stays.
+    Raises ArenaError for an agent that cannot play the task, before anything is stored.
+    """
+    check_plays(candidate, task)
+    agent = candidate.make()
+    seated = players(task.domain, {task.role: agent, **{role: registry.candidate(ref).make() for role, ref in task.fill.items()}})
+    row = register_agent(store, candidate)
+    entries = [EntryRequest(task.role, -1, row.id, True, seated[task.role].mode.name, "inline")]
+    for role, reference in task.fill.items():
+        filler = register_agent(store, registry.candidate(reference))
+        entries.append(EntryRequest(role, -1, filler.id, False, seated[role].mode.name, "inline"))
+    lineup = [[e.role, e.seat, row.digest, e.mode, e.candidate] for e in entries]
+    size = chunk or task.chunk
+    wanted = RunRequest(
+        task_id=register_task(store, task),
+        request_digest=digest({"task": task.digest, "lineup": lineup, "seed": seed, "limits": dict(task.limits)}),
+        lineup_digest=digest({"lineup": lineup}),
+        seed=seed,
+        ranked=True,
+        chunk_size=size,
+        n_chunks=len(task.chunks(size)),
+        environment_id=store.ensure_environment(environment()),
+        config={"task": task.id, "reference": candidate.spec.get("reference", candidate.name)},
+        entries=entries,
+    )
+    return store.request_run(wanted)
+
+
+def execute(store: Store, run: RunRow, task: Task, candidate: Candidate, report: Report | None = None, device: str = "cpu") -> RunRow:
+    """Play what is missing of a run and complete it. Returns the run's row as it then stands.
+
+    Raises ArenaError `run.owned` where another live worker has it; KeyboardInterrupt leaves it queued, to be resumed.
+    """
+    owner = f"{platform.node()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+    if not store.acquire(run.id, owner):
+        return store.run_row(run.id)
+    try:
+        with _renewing(store, run.id, owner) as lost:
+            _play(store, run, task, candidate, report or (lambda progress: None), device, lost)
+            store.finish(run.id, lambda pool: summarise(task, pool), lambda pool: suites(store, task, pool))
+    except KeyboardInterrupt:
+        store.release(run.id, owner, "queued")
+        raise
+    except Exception as error:
+        code = error.code if isinstance(error, ArenaError) else "internal"
+        # a fault of the machine or the store leaves the run to be resumed; a fault of kernel or task ends it
+        status = "queued" if code.split(".")[0] in ("store", "infra", "run") else "failed"
+        try:
+            store.event(run.id, "error", code, str(error))
+            store.release(run.id, owner, status)
+        except ArenaError:
+            pass  # the store itself is what failed; the first error says so
+        raise
+    return store.run_row(run.id)
+
+
+@contextmanager
+def _renewing(store: Store, run_id: int, owner: str) -> Iterator[threading.Event]:
+    """Keep the lease while the block runs; the event is set when the run is no longer ours."""
+    over, lost = threading.Event(), threading.Event()
+
+    def renew() -> None:
+        while not over.wait(RENEW):
+            try:
+                if not store.renew(run_id, owner):
+                    lost.set()
+            except ArenaError:
+                pass  # busy: the lease outlasts several missed renewals
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield lost
+    finally:
+        over.set()
+        thread.join()
+
+
+def _play(store: Store, run: RunRow, task: Task, candidate: Candidate, report: Report, device: str, lost: threading.Event) -> None:
+    chunks = task.chunks(run.chunk_size)
+    done = store.done_chunks(run.id)
+    entries = {entry.role: entry for entry in store.entries(run.id)}
+    agents = {task.role: candidate.make(), **{role: registry.candidate(ref).make() for role, ref in task.fill.items()}}
+    lineup = players(task.domain, agents)
+    began, total = time.perf_counter(), sum(n for index, (_, n) in enumerate(chunks) if index not in done)
+    failures, played = sum(entry.failures for entry in entries.values()), 0
+    lost_whole = _lost_before(store, run.id, chunks, done)
+    for index, (start, n) in enumerate(chunks):
+        if index in done:
+            continue
+        if lost.is_set():
+            raise ArenaError("run.lost", f"run {run.id} was cancelled or taken over by another worker", f"arena status {run.id}")
+
+        def watch(step: int, played: int = played, n: int = n, failures: int = failures) -> None:
+            part = played + n * step / task.domain.horizon
+            report(Progress(run.id, part, total, failures, time.perf_counter() - began))
+
+        tick = time.perf_counter()
+        if lost_whole >= GIVE_UP:
+            result = _given_up(task, entries, index, start, n)
+        else:
+            scenario = batch(task.scenarios, slice(start, start + n))
+            ids = torch.arange(start, start + n)
+            episode = rollout(
+                task.domain, scenario, lineup, task=task.view, ids=ids, seed=run.seed, device=device, watch=watch
+            )
+            result = _result(store, task, entries, lineup, episode, index, start, n, tick)
+            crashed = len(episode.failures) == n and any(f.code == "agent.crash" for f in episode.failures)
+            lost_whole = lost_whole + 1 if crashed else 0
+        store.commit_chunk(run.id, result)
+        failures, played = failures + len(result.failures), played + n
+        report(Progress(run.id, played, total, failures, time.perf_counter() - began))
+
+
+def _lost_before(store: Store, run_id: int, chunks: list[tuple[int, int]], done: set[int]) -> int:
+    """Chunks lost whole just before the first one missing, so that a resumed run gives up where an undisturbed one does."""
+    failed = {f["scenario"]: f["code"] for f in store.failures(run_id, limit=10**9)}
+    count = 0
+    for index, (start, n) in enumerate(chunks):
+        if index not in done:
+            break
+        codes = [failed.get(i) for i in range(start, start + n)]
+        whole = all(codes) and ("agent.crash" in codes or "agent.gave_up" in codes)
+        count = count + 1 if whole else 0
+    return count
+
+
+def _given_up(task: Task, entries: Mapping[str, EntryRow], index: int, start: int, n: int) -> ChunkResult:
+    entry = entries[task.role].id
+    nothing = np.full(n, np.nan)
+    measured = {(entry, m.name): nothing for m in task.domain.metrics_spec} | {(entry, "score"): np.full(n, task.floor)}
+    reason = f"{GIVE_UP} chunks in a row were lost whole; not played"
+    failures = [Failure(entry, i, 0, "agent.gave_up", reason) for i in range(start, start + n)]
+    return ChunkResult(index, start, n, 1, 0.0, None, measured, failures, {})
+
+
+def _result(
+    store: Store, task: Task, entries: Mapping[str, EntryRow], lineup: Mapping[str, Player], episode: Episode, index: int, start: int, n: int, tick: float
+) -> ChunkResult:
+    failed = np.zeros(n, bool)
+    failures: dict[tuple[int, int], Failure] = {}
+    for f in episode.failures:
+        failed[f.row] = True
+        key = (entries[f.role].id, start + f.row)
+        failures.setdefault(key, Failure(*key, f.step, f.code, f.detail))
+    entry = entries[task.role].id
+    metrics = {name: _per_scenario(value) for name, value in episode.metrics.items()}
+    measured = {(entry, name): np.where(failed, np.nan, value) for name, value in metrics.items()}
+    measured[entry, "score"] = scores(task, metrics, failed, slice(start, start + n))
+    timings = {
+        entries[role].id: Timing(timing.hist, timing.nanoseconds, timing.decisions) for role, timing in episode.timings.items()
+    }
+    recording = write_recording(store.home, with_checks(episode.actions))
+    return ChunkResult(index, start, n, 1, time.perf_counter() - tick, recording, measured, list(failures.values()), timings)
+
+
+def _per_scenario(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[B] as it is; [B, S] as the mean over the seats."""
+    return value if value.ndim == 1 else value.mean(axis=1)
+
+
+def scores(task: Task, metrics: Mapping[str, NDArray[np.float64]], failed: NDArray[np.bool_], rows: slice) -> NDArray[np.float64]:
+    """The per-scenario scores of a chunk; NaN where the task's score exists only for the whole set.
+
+    Raises ArenaError `kernel.nonfinite`, `score.above_bound`.
+    """
+    if task.headline == "of_means":
+        return np.full(len(failed), np.nan)
+    limits = [m for m in task.domain.metrics_spec if m.role == "constraint"]
+    broken = None
+    if limits:
+        values = np.stack([metrics[m.name] for m in limits], axis=-1)
+        values = np.where(failed[:, None], 0.0, values)
+        broken = violation(values, [m.threshold or 0.0 for m in limits], [m.direction for m in limits], [m.scale for m in limits])
+    value, ref0, ref1 = metrics[task.primary.name], task.vectors["ref0"], task.vectors["ref1"]
+    if task.bounded:
+        check_bound(
+            value, ref0, ref1, task.primary.direction, normalise=task.normalise, violations=broken, failed=failed, rows=rows
+        )
+    return score(
+        value, ref0, ref1, task.primary.direction, normalise=task.normalise, floor=task.floor, violations=broken, failed=failed, rows=rows
+    )
+
+
+# ---- from runs to standings ----------------------------------------------------------------------------------------
+
+
+def summarise(task: Task, pool: PoolInput) -> StandingRecord:
+    """One board line from all complete ranked runs of an agent."""
+    clusters = task.vectors.get("cluster")
+    if task.headline == "of_means":
+        assert task.function is not None
+        columns = [m.name for m in task.domain.metrics_spec]
+        metrics = np.stack([pool.metric(name) for name in columns], axis=-1)
+        groups = task.vectors.get("group", np.zeros(task.n))
+        found = standing_of_means(
+            np.where(pool.failed[:, :, None], 0.0, metrics), ~pool.failed, groups, task.function, task.floor,
+            task_digest=task.digest, clusters=clusters,
+        )  # fmt: skip
+    else:
+        assert pool.scores is not None
+        found = standing(pool.scores, task_digest=task.digest, clusters=clusters, headline=task.headline)
+    violated = 0
+    for metric in (m for m in task.domain.metrics_spec if m.role == "constraint"):
+        excess = metric.direction * ((metric.threshold or 0.0) - pool.metric(metric.name))
+        violated += int((excess > 1e-9 * (metric.scale or abs(metric.threshold or 1.0))).sum())
+    decisions = int(pool.decisions.sum())
+    return _record(found, int(pool.failed.sum()), violated, pool.decision_ns.sum() / decisions / 1e6 if decisions else None)
+
+
+def _record(found: Standing, failed: int, violated: int, ms: float | None, members: tuple[int, ...] = ()) -> StandingRecord:
+    return StandingRecord(
+        found.headline, found.lo, found.hi, found.mean, found.iqm, found.cvar10, found.sd, failed, violated, ms, found.n, found.draws, members
+    )
+
+
+def suites(store: Store, task: Task, pool: SuiteInput) -> list[tuple[int, StandingRecord]]:
+    """The domain's own line: the mean over its suite of tasks, for agents that have them all."""
+    domain = registry.domain_of(task.id)
+    names = [f"{domain.name}/{name}" for name in domain.suite]
+    members = {m.task: m for m in pool.members if m.task in names}
+    if task.id not in names or set(members) != set(names):
+        return []
+    there = {
+        name: Standing(m.record.headline, m.record.lo or 0.0, m.record.hi or 0.0, None, None, None, None, m.record.n, 1, m.record.draws, False)
+        for name, m in members.items()
+    }
+    found = suite_standing(there, {domain.name: names}).domains[domain.name]
+    record = TaskRecord(
+        domain.name, domain.name, "suite", digest({"suite": names}), {"tasks": names}, found.n, metrics=[MetricRecord("score", "", 1, "score")]
+    )
+    lines = [m.record for m in members.values()]
+    ms = [line.ms for line in lines if line.ms is not None]
+    summed = _record(
+        found, sum(r.failed for r in lines), sum(r.violated for r in lines), sum(ms) / len(ms) if ms else None, tuple(m.task_id for m in members.values())
+    )
+    return [(store.ensure_task(record), summed)]
+
+
+def stored_candidate(store: Store, run_id: int) -> Candidate:
+    """The candidate of a stored run, made again from what was stored. Raises ArenaError `agent.changed` where its code is another now."""
+    entry = next(e for e in store.entries(run_id) if e.candidate)
+    row = store.agent(entry.agent_id)
+    candidate = registry.candidate(_reference(row.spec))
+    if candidate.digest != row.artifact_digest:
+        raise ArenaError(
+            "agent.changed",
+            f"run {run_id} was begun by {row.reference}, whose code or weights have changed since",
+            "restore them, or start a new run: the changed agent is a new version",
+        )
+    return candidate
+
+
+def _reference(spec: Mapping[str, Any]) -> str:
+    parameters = spec.get("parameters") or {}
+    reference = str(spec["reference"])
+    if "(" in reference or not parameters or "target" in spec:
+        return reference
+    return f"{reference}({','.join(f'{key}={value!r}' for key, value in parameters.items())})"
