@@ -9,11 +9,11 @@ from time import process_time
 
 import numpy as np
 import pytest
-from arena.errors import ArenaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from arena.errors import ArenaError
 from domains.bidding.bounds import cpa_bound, integer_bound, lp_bound, penalised_bound
 from domains.bidding.generator import generate
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arena.errors import ArenaError
 
+from arena.errors import ArenaError
 from domains.bidding.history import History
 from domains.bidding.profiles import TEST, TRAIN
 
