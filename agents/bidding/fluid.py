@@ -1,8 +1,8 @@
 """Certainty-equivalent re-solving: the LP of the average auction, solved once for every spend per auction and looked up at each bid.
 
-Of past auctions sorted by theta / z, a budget of rho per auction buys the prefix that costs rho on average; the ratio lambda(rho) of the item
-at its end is the price of budget. Bidding theta / lambda(b / n) re-solves this LP at every auction (fluid limit of the value table of RLB:
-V(n, b) ~ n v(b / n)).
+Of past auctions sorted by theta / z, a budget of rho per auction buys the longest prefix that costs at most rho on average; the ratio
+lambda(rho) of its last item is the price of budget, and a bid of theta / lambda accepts just this prefix. Bidding theta / lambda(b / n)
+re-solves this LP at every auction (fluid limit of the value table of RLB: V(n, b) ~ n v(b / n)).
 """
 
 from __future__ import annotations
@@ -58,5 +58,6 @@ def fluid_price(theta: NDArray[np.float64], price: NDArray[np.int64], max_price:
     spend = np.cumsum(price[worth][order]) / len(theta)
     mean_price = float(price.mean())
     step = mean_price / POINTS
-    item = np.searchsorted(spend, np.arange(POINTS) * step, side="right").clip(max=len(order) - 1)
+    bought = np.searchsorted(spend, np.arange(POINTS) * step, side="right")
+    item = (bought - 1).clip(0)  # a spend that pays for nothing is priced as the best item
     return FluidPrice(torch.from_numpy(ratio[order][item]), step, mean_price, max_price)

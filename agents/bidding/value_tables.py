@@ -15,6 +15,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -73,6 +74,18 @@ class PriceModel:
         }
 
 
+class TableModel(Protocol):
+    """What a table is made from: this price law, or the law of pairs."""
+
+    @property
+    def gamma(self) -> float: ...
+
+    @property
+    def max_price(self) -> int: ...
+
+    def identity(self, auctions: int, budget: int) -> dict[str, str]: ...
+
+
 def checksum(identity: dict[str, str]) -> str:
     """SHA-256 of an identity: one word for (m, theta_bar, M, gamma, N, B)."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -128,7 +141,7 @@ class ValueTable:
         save_file({"values": self.values.contiguous()}, path, metadata={**self.identity, "checksum": checksum(self.identity)})
 
     @classmethod
-    def load(cls, path: Path, model: PriceModel, auctions: int, budget: int) -> ValueTable:
+    def load(cls, path: Path, model: TableModel, auctions: int, budget: int) -> ValueTable:
         """Read a table saved for exactly this model, horizon and budget; raises ArenaError `bidding.artefact` on any difference."""
         expected = model.identity(auctions, budget)
         return cls(load_values(path, expected), model.gamma, model.max_price, expected)

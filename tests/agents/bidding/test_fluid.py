@@ -12,15 +12,15 @@ def test_prefixes_of_a_small_history() -> None:
     price = np.array([70, 50, 20, 10, 30, 0])
     fluid = fluid_price(theta, price, max_price=300)
     assert fluid.mean_price == 30
-    spend = torch.tensor([0.0, 10 / 6 - 0.01, 10 / 6 + 0.01, 5 - 0.01, 5 + 0.01, 29.9], dtype=torch.float64)
-    assert fluid.of(spend).tolist() == [0.03, 0.03, 0.01, 0.01, 0.1 / 70, 0.1 / 70]
+    spend = torch.tensor([0.0, 10 / 6 - 0.01, 10 / 6 + 0.01, 5 - 0.01, 5 + 0.01, 29.9], dtype=torch.float64)  # ends of prefixes: 0, 1.67, 5, 16.7
+    assert fluid.of(spend).tolist() == [0.4 / FREE, 0.4 / FREE, 0.03, 0.03, 0.01, 0.1 / 70]
 
 
 def test_bids() -> None:
     theta, price = np.array([0.3, 0.2, 0.1]), np.array([10, 20, 60])
-    fluid = fluid_price(theta, price, max_price=50)  # ratios .03, .01, 1/600 at average spends 0, 3.33, 10; mean price 30
-    bids = fluid.bid(10, torch.tensor([0, 40, 40, 150, 300, 3000]), torch.tensor([0.3, 0.2, 0.7, 0.05, 0.0, 0.01], dtype=torch.float64))
-    assert bids.tolist() == [int(0.3 / 0.03), int(0.2 / 0.01), 50, int(0.05 / (0.1 / 60)), 50, 50]
+    fluid = fluid_price(theta, price, max_price=50)  # prefixes end at average spends 3.33, 10, 30
+    bids = fluid.bid(10, torch.tensor([0, 40, 40, 150, 300, 3000]), torch.tensor([0.3, 0.2, 1.7, 0.05, 0.0, 0.01], dtype=torch.float64))
+    assert bids.tolist() == [int(0.3 / 0.03), int(0.2 / 0.03), 50, int(0.05 / 0.01), 50, 50]
 
 
 def test_price_of_budget_falls_with_budget() -> None:
