@@ -6,7 +6,8 @@ environment is made. `gymnasium.make("arena.faces:arena/bidding-tiny-v1")` does 
 
 from __future__ import annotations
 
-import gymnasium
+from gymnasium.envs.registration import register
+from gymnasium.envs.registration import registry as registered
 
 from arena import registry
 
@@ -26,8 +27,8 @@ def register_all() -> list[str]:
     found = []
     for task_id in registry.tasks():
         name = gym_id(task_id)
-        if name not in gymnasium.registry:
-            gymnasium.register(
+        if name not in registered:
+            register(
                 name,
                 entry_point="arena.faces.gymnasium:ArenaEnv",
                 vector_entry_point="arena.faces.gymnasium:ArenaVectorEnv",
