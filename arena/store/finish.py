@@ -121,8 +121,9 @@ class Finishing(Runs):
             ).one()
             scores = read_vectors(connection, ids, score) if score is not None else None
             failed: NDArray[np.bool_] = np.zeros((len(ids), n), bool)
+            place = {entry_id: row for row, entry_id in enumerate(ids)}
             for entry_id, scenario in connection.execute(select(failures.c.entry_id, failures.c.scenario).where(failures.c.entry_id.in_(ids))):
-                failed[ids.index(entry_id), scenario] = True
+                failed[place[entry_id], scenario] = True
 
         def metric(name: str) -> Vector:
             with self.reading() as connection:
