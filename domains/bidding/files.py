@@ -93,7 +93,7 @@ def cut_episodes(
         raise ArenaError("data.episodes", f"{len(theta)} auctions do not fill an episode of {n}", "use shorter episodes or keep the partial one")
 
     def cut(series: NDArray[Any], fill: int, dtype: type) -> NDArray[Any]:
-        out = np.full(episodes * n, fill, dtype)
+        out: NDArray[Any] = np.full(episodes * n, fill, dtype)
         out[: len(series)] = series[: len(out)]
         return out.reshape(episodes, n)
 

@@ -6,6 +6,7 @@ episode. x' and y are AR(1) with correlated innovations. Each row is a pure func
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -67,12 +68,12 @@ def calibrate(profile: str, drift: Drift = "normal") -> Profile:
     pmf, log_value = _price_pmf(law), _log_value(law)
 
     prices = np.arange(len(pmf))
-    variance = pmf @ (prices - pmf @ prices) ** 2
+    variance = float(pmf @ (prices - pmf @ prices) ** 2)
     slope = _price_slope(pmf)  # k = E[F^-1(Phi(x)) x]: the first Hermite coefficient of the price
     omega = phi_price = 0.0
     for _ in range(200):  # converges in about ten rounds
         within = variance * (1 - omega**2) * (1 + phi_price) / ((1 - phi_price) * EPISODE)
-        omega = float(np.sqrt(max(law.episode_sd**2 - within, 0.0)) / slope)
+        omega = math.sqrt(max(law.episode_sd**2 - within, 0.0)) / slope
         phi_price = float((law.lag_price * variance / slope**2 - omega**2) / (1 - omega**2))
 
     value_variance, value_slope = _log_value_moments(log_value)
@@ -133,19 +134,19 @@ def generated_history(profile: str, seeds: Sequence[int], episode: int = EPISODE
 
     The seeds must come from the train split; 40 of them give the 40,000 pairs of the frozen tasks.
     """
-    theta, price, click = (series.reshape(-1) for series in generate(profile, seeds, EPISODE))
+    theta, price, click = generate(profile, seeds, EPISODE)
     totals = TRAIN[profile]
     return History(
         profile,
         totals.impressions,
         totals.cost,
         totals.clicks,
-        price_counts=np.bincount(price, minlength=MAX_PRICE + 1),
-        theta=theta,
-        price=price.astype(np.int64),
+        price_counts=np.bincount(price.ravel(), minlength=MAX_PRICE + 1),
+        theta=theta.ravel(),
+        price=price.ravel().astype(np.int64),
         episode=episode,
         max_price=MAX_PRICE,
-        click=click,
+        click=click.ravel(),
     )
 
 
