@@ -118,15 +118,16 @@ def explain(error: DBAPIError, place: str) -> ArenaError | None:
     if isinstance(error.orig, sqlite3.Error):
         return _explain_sqlite(_sqlite_code(error.orig), place)
     state = getattr(error.orig, "sqlstate", None) or ""
+    words = str(error.orig)  # a refused connection has no SQLSTATE, only the words of the server
     if state == "53100":
         return ArenaError("store.full", f"the disk of {place} is full", "free some space on the server, then resume", place=place)
     if state in ("25006", "42501"):
         return ArenaError("store.readonly", f"{place} does not let this user write", "ask for write permission on the database", place=place)
-    if state.startswith("28"):
+    if state.startswith("28") or (not state and ("authentication failed" in words or "no password supplied" in words)):
         return ArenaError("store.denied", f"{place} refused the user name or password", "check ARENA_STORE", place=place)
-    if state == "3D000":
+    if state == "3D000" or (not state and 'database "' in words and "does not exist" in words):
         return ArenaError("store.missing", f"{place}: there is no such database", "create it first: createdb NAME", place=place)
-    if error.connection_invalidated or state.startswith(("08", "57P")) or (not state and "connection" in str(error.orig).lower()):
+    if error.connection_invalidated or state.startswith(("08", "57P")) or (not state and "connection" in words):
         return ArenaError("store.unreachable", f"{place} does not answer", "check host, port and whether the server runs", place=place)
     return None
 

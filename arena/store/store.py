@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -180,6 +181,9 @@ def _prepare_file(path: Path, home: Path, read_only: bool) -> None:
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
             home.mkdir(parents=True, exist_ok=True)
+            # SQLite would open such a file all the same and fail at the first commit, perhaps hours later.
+            if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise disk_error(error, path) from error
 
