@@ -8,14 +8,14 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from arena.agent import Agent, Brief, Nature
-from domains.bidding.history import History
-from domains.bidding.kernel import Bidding
 from torch import Tensor
 
 from agents.bidding import tuning
 from agents.bidding.fluid import FluidPrice, fluid_price
 from agents.bidding.winning import fit_win_curve
+from arena.agent import Agent, Brief, Nature
+from domains.bidding.history import History
+from domains.bidding.kernel import Bidding
 
 Observation = Mapping[str, Tensor]
 

@@ -6,10 +6,10 @@ theta-bar is the history's click rate, CPM its mean price; all bids are truncate
 from __future__ import annotations
 
 import torch
-from arena.errors import ArenaError
 from torch import Tensor
 
 from agents.bidding.bidder import Bidder, Observation, win_scale
+from arena.errors import ArenaError
 
 
 class Constant(Bidder):
@@ -115,11 +115,13 @@ class Dual(Resolve):
     def prepare(self, obs: Observation) -> None:
         super().prepare(obs)
         self.log_price = -self.kappa(obs).log()
-        self.target = obs["B"].double() / obs["n"]
+        self.target, self.left = obs["B"].double() / obs["n"], obs["n"]
 
     def bid(self, obs: Observation) -> Tensor:
         if self.step:
-            self.log_price = self.log_price + self.eta * (obs["paid"] / self.target - 1)
+            held = obs["n"] < self.left  # places that pad a slot are no auctions
+            self.log_price = self.log_price + self.eta * (obs["paid"] / self.target - 1) * held
+            self.left = obs["n"]
         return self.clipped(obs["theta"] / self.log_price.exp())
 
 
@@ -207,6 +209,7 @@ class CpaCap(Bidder):
 
     The frontier is the bidder's own day so far, begun with the history's pairs as `prior` auctions' worth of evidence; it is kept as a
     histogram over price / (value * limit), so an update is one addition. Re-solved every slot for what is left of budget and slack.
+    No bid exceeds what keeps the limit if it is paid whole, so the limit holds at every moment.
     """
 
     EDGES = 256
@@ -245,7 +248,8 @@ class CpaCap(Bidder):
             self.learn(obs)
         if self.step % self.domain.slot == 0:
             self.coefficient = self.solve(obs)
-        self.theta, self.bids = obs["theta"], self.clipped(obs["theta"] * self.coefficient)
+        limit = obs["cost_limit"] * (self.spent_value + obs["theta"]) - (obs["B"] - obs["b"])
+        self.theta, self.bids = obs["theta"], self.clipped(torch.minimum(obs["theta"] * self.coefficient, limit))
         self.bids = torch.where(obs["b"] < 0.1 * 1000, 0, self.bids)  # AuctionNet stops below a budget of 0.1
         return self.bids
 

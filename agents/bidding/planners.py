@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from domains.bidding.history import History
 from torch import Tensor
 
 from agents.bidding.bidder import Bidder, Observation
 from agents.bidding.joint import joint_table, pair_model
 from agents.bidding.value_tables import PriceModel, ValueTable, value_table
+from domains.bidding.history import History
 
 Kind = Literal["rlb", "joint"]
 _latest: dict[Kind, tuple[History, ValueTable]] = {}  # a table can take 300 MB: the last one of each kind is kept

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from arena.agent import Agent, Brief
-from arena.errors import ArenaError
 from gymnasium import spaces
 from torch import Tensor
+
+from arena.agent import Agent, Brief
+from arena.errors import ArenaError
 
 
 class UniformRandom(Agent):

@@ -14,10 +14,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from arena.domain import Domain, Metric, Mode, Outcome, Record, Role
 from gymnasium import spaces
 from torch import Tensor
 
+from arena.domain import Domain, Metric, Mode, Outcome, Record, Role
 from domains.bidding import slots
 from domains.bidding.history import History
 
@@ -198,7 +198,6 @@ class Bidding(Domain):
         spend = slots.spend(self, state)
         share = scenario.size / auctions[:, None]
         found = {
-            "ratio": value / scenario.bound,
             "value": value,
             "clicks": clicks,
             "win_rate": wins / auctions,
@@ -210,7 +209,9 @@ class Bidding(Domain):
         }
         if self.payment == "first":
             found["surplus"] = state.surplus.double()
-        if self.cpa:
+        if not self.cpa:
+            found["ratio"] = value / scenario.bound
+        else:
             cpa = spent / (value + 1e-10)
             found["cpa"] = cpa / 1000
             found["cpa_excess"] = (cpa / scenario.cost_limit - 1).clamp(min=0)
@@ -220,9 +221,10 @@ class Bidding(Domain):
 
 def metrics_of(payment: str, cpa: bool) -> tuple[Metric, ...]:
     """What an episode is measured by. Money is in CPM units (1000 of them are one unit of currency) unless stated."""
+    value = Metric("value", "clicks expected", 1, "primary" if cpa else "info", help="sum of theta over the auctions won")
+    ratio = Metric("ratio", "of bound", 1, "primary", help="value won / clairvoyant bound of the scenario")
     found = [
-        Metric("ratio", "of bound", 1, "primary", help="value won / clairvoyant bound of the scenario"),
-        Metric("value", "clicks expected", 1, help="sum of theta over the auctions won"),
+        *((value,) if cpa else (ratio, value)),
         Metric("clicks", "clicks", 1, help="clicks realised on the auctions won"),
         Metric("win_rate", "of auctions", 0),
         Metric("cpm", "CPM units", -1, help="money per auction won; 0 where none was"),

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from arena.task import Task, Vector
 from torch import Tensor
 
+from arena.task import Task, Vector
 from domains.bidding.history import History
 from domains.bidding.kernel import Auctions, Bidding, Campaign
 from domains.bidding.scenarios import auctions
@@ -29,15 +29,16 @@ def references(task: Task) -> dict[str, Vector]:
 
 
 def cpa_references(task: Task) -> dict[str, Vector]:
-    """The CPA task: `ref0` bids the limit itself, kappa = cost_limit, and so never pays more than it per conversion; `ref1` is 1."""
+    """The CPA task, in value won (a day may have no auction cheap enough): `ref0` bids the limit itself, kappa = cost_limit, and so never
+    pays more than it per conversion; `ref1` is the linear program with budget and limit.
+    """
     domain, scenario = task.domain, task.scenarios
     assert isinstance(domain, Bidding) and isinstance(scenario, Auctions)
 
     def capped(scenario: Auctions, state: Campaign) -> Tensor:
         return (scenario.cost_limit * scenario.theta[:, state.t]).clamp(max=domain.max_bid).to(torch.int32)
 
-    ratio = play(domain, scenario, capped)["ratio"].numpy()
-    return {"ref0": ratio, "ref1": np.ones(task.n), "group": scenario.campaign.double().numpy()}
+    return {"ref0": play(domain, scenario, capped)["value"].numpy(), "ref1": scenario.bound.numpy()}
 
 
 def best_constant(domain: Bidding, known: History, c0: float) -> int:

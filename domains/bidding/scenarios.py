@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from arena.errors import ArenaError
-from arena.seeds import scenario_seeds
 from numpy.typing import NDArray
 
+from arena.errors import ArenaError
+from arena.seeds import scenario_seeds
 from domains.bidding.bounds import cpa_bound, integer_bound, lp_bound
 from domains.bidding.generator import Drift, generate, generated_history, shift_drift
 from domains.bidding.history import History

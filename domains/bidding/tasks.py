@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
 from arena.errors import ArenaError
 from arena.settings import data_root
 from arena.task import Task
-
 from domains.bidding import CAMPAIGNS, DOMAIN
 from domains.bidding.files import cut_episodes, find_folder, load_campaign
 from domains.bidding.kernel import Auctions, Bidding
