@@ -1,7 +1,8 @@
 """The Stable-Baselines3 face: a `VecEnv` directly on the batch, no loop over environments.
 
-SB3's networks take vectors, so scalars (spaces of shape ()) become vectors of length 1, in observations and in continuous actions;
-everything else is what the Gymnasium face shows. The reward is the task's scalar; the vector stands in `info["reward_vector"]`.
+SB3's networks (and its checker) take vectors, so scalars (spaces of shape ()) become vectors of length 1, in observations and in
+continuous actions; everything else is what the Gymnasium face shows. `as_sb3` does the same to a single Gymnasium environment.
+The reward is the task's scalar; the vector stands in `info["reward_vector"]`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.wrappers import TransformAction, TransformObservation
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -126,7 +128,7 @@ class ArenaVecEnv(VecEnv):
         return [{"scenario": int(self._play.index[row])} for row in rows]
 
     def _shown(self) -> Any:
-        return as_vectors(shown(self._play.mode, self._play.seen), self.observation_space)
+        return as_vectors(shown(self._play.mode, self._play.seen), self.observation_space, (self.num_envs,))
 
 
 def vector_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
@@ -138,8 +140,15 @@ def vector_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
     return space
 
 
-def as_vectors(values: Any, space: spaces.Space[Any]) -> Any:
-    """A batch of observations [B, ...] in the shapes of `space`, a `vector_space`."""
+def as_vectors(values: Any, space: spaces.Space[Any], lead: tuple[int, ...] = ()) -> Any:
+    """Observations [*lead, ...] in the shapes of `space`, a `vector_space`."""
     if isinstance(space, spaces.Dict):
-        return {name: as_vectors(value, space[name]) for name, value in values.items()}
-    return values.reshape(len(values), *(space.shape or ()))
+        return {name: as_vectors(value, space[name], lead) for name, value in values.items()}
+    return values.reshape(*lead, *(space.shape or ()))
+
+
+def as_sb3(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """A Gymnasium environment with its scalars as vectors of length 1, so that SB3 takes it alone."""
+    space, shape = vector_space(env.observation_space), env.action_space.shape
+    seen = TransformObservation(env, lambda values: as_vectors(values, space), space)
+    return TransformAction(seen, lambda action: np.reshape(action, shape or ()), vector_space(env.action_space))

@@ -1,6 +1,7 @@
 """Two small worlds the faces are tried on, beside the registered tasks.
 
-Ladder: one climber, rows end at different steps (clock per row), a binding mask, two objectives, a constraint, a mode that holds its action for two steps.
+Ladder: one climber, rows end at different steps (clock per row), a binding mask, two objectives, a constraint, a mode that holds its
+action for two steps.
 Congestion: three drivers who choose a road at once, and a planner who sets the toll at every second step.
 """
 
@@ -13,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
+from torch import Tensor
+
 from arena.domain import Domain, Metric, Mode, Outcome, Role
 from arena.record import Record
 from arena.task import Task
-from gymnasium import spaces
-from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,9 @@ class Ladder(Domain):
                 "action_mask": spaces.MultiBinary(3),
             }
         )
-        self.roles = (Role("climber", (Mode("rung", seen, spaces.Discrete(3)), Mode("double", seen, spaces.Discrete(3), 2, self.observe, self.double))),)
+        single = Mode("rung", seen, spaces.Discrete(3))
+        double = Mode("double", seen, spaces.Discrete(3), 2, self.observe, self.double)
+        self.roles = (Role("climber", (single, double)),)
 
     def double(self, scenario: Rungs, state: Climb, action: Tensor) -> Tensor:
         """A jump is a climb where no jump is allowed."""

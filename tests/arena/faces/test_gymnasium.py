@@ -7,17 +7,18 @@ import sys
 import warnings
 from dataclasses import replace
 
-import arena.faces
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from arena import registry
-from arena.errors import ArenaError
-from arena.faces.gymnasium import ArenaEnv, ArenaVectorEnv
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+import arena.faces
+from arena import registry
+from arena.errors import ArenaError
+from arena.faces.gymnasium import ArenaEnv, ArenaVectorEnv
 
 TASKS = sorted(registry.tasks())
 # No faults: features are unbounded on purpose, x in [-4, 4] is the task's definition of the action, and a task of one campaign
@@ -204,6 +205,24 @@ def test_an_illegal_row_of_a_batch_is_named_and_nothing_happens(ladder):
     assert env.step([0, 0, 0])[0]["height"].tolist() == [1, 0, 0]
 
 
+def test_the_action_of_a_row_that_has_ended_is_ignored(ladder):
+    one, other = ArenaVectorEnv(ladder, 4, split="test"), ArenaVectorEnv(ladder, 4, split="test")
+    goals = ladder.sample("test", range(12)).goal
+    chosen = [int(goals.argmin()), int(goals.argmax())] * 2
+    for env in (one, other):
+        env.reset(options={"index": chosen, "split": "test"})
+        for _ in range(int(goals.min())):
+            *_, terminated, _, _ = env.step([1] * 4)
+        assert terminated.tolist() == [True, False, True, False]
+    with pytest.raises(ValueError, match="row 3"):
+        one.step([99, 1, -1, 99])
+    results = one.step([99, 1, -1, 1]), other.step([0, 1, 2, 1])
+    assert data_equivalence(*results, exact=True)
+    seen, rewards, terminated, truncated, infos = results[0]
+    assert seen["height"].tolist() == [0, int(goals.min()) + 1] * 2 and rewards.tolist() == [0, 1, 0, 1]
+    assert infos["_scenario"].tolist() == [True, False, True, False] and infos["_cost"].tolist() == [False, True, False, True]
+
+
 def test_a_mask_shown_cannot_be_tampered_with(ladder):
     env = ArenaEnv(ladder)
     seen, _ = env.reset(seed=0)
@@ -219,7 +238,7 @@ def test_what_is_shown_is_never_touched_again():
     env = ArenaEnv("bidding/tiny-v1")
     kept, copies = [], []
     seen, info = env.reset(seed=3)
-    for step in range(30):
+    for _ in range(30):
         kept.append((seen, info))
         copies.append(({k: v.copy() for k, v in seen.items()}, {k: np.copy(v) for k, v in info.items()}))
         seen, *_, info = env.step(50)

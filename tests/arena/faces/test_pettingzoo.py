@@ -7,13 +7,14 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import data_equivalence
+from pettingzoo.test import parallel_api_test, parallel_seed_test
+
 from arena import registry
 from arena.errors import ArenaError
 from arena.faces.gymnasium import ArenaEnv
 from arena.faces.pettingzoo import ArenaParallelEnv
-from gymnasium.error import ResetNeeded
-from gymnasium.utils.env_checker import data_equivalence
-from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 TASKS = sorted(registry.tasks())
 DRIVERS = ["driver_0", "driver_1", "driver_2"]
