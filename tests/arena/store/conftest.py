@@ -6,7 +6,8 @@ import itertools
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,18 @@ class World:
 @pytest.fixture
 def world(store: Store, place: Place) -> World:
     return World(store, place)
+
+
+@pytest.fixture
+def open_world() -> Callable[[Place], AbstractContextManager[World]]:
+    """Opens a world anywhere, as a context."""
+
+    @contextmanager
+    def opened(place: Place) -> Iterator[World]:
+        with open_store(place.url, place.home) as store:
+            yield World(store, place)
+
+    return opened
 
 
 @pytest.fixture

@@ -53,16 +53,9 @@ def scripts(tmp_path):
 
 
 @pytest.fixture
-def filled(empty_place, request):
+def filled(empty_place, open_world):
     """A store of the present revision with a finished run."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("store_conftest", Path(__file__).with_name("conftest.py"))
-    conftest = module_from_spec(spec)
-    sys.modules["store_conftest"] = conftest
-    spec.loader.exec_module(conftest)
-    with open_store(empty_place.url, empty_place.home) as store:
-        world = conftest.World(store, empty_place)
+    with open_world(empty_place) as world:
         world.finished(world.task(), world.agent())
     return empty_place
 

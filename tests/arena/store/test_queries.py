@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from arena.errors import ArenaError
+
+
+@pytest.fixture
+def league(world):
+    """Three tasks in two domains, four agents of two natures, two seeds each on the first task."""
+    tasks = [world.task(f"{domain}/t{k}-v1", domain=domain) for k, domain in enumerate(("dom", "dom", "zoo"))]
+    names = (("pid", "classical", 0.2), ("mpc", "classical", 0.4), ("ppo", "learned", 0.3), ("sac", "learned", 0.1))
+    agents = {name: world.agent(name, nature) for name, nature, _ in names}
+    for name, _, value in names:
+        for seed in (0, 1):
+            world.finished(tasks[0], agents[name], seed, value + seed / 100)
+    world.finished(tasks[2], agents["ppo"], value=0.9)
+    return world, tasks, agents
+
+
+def test_the_board_is_sorted_and_read_in_one_statement(league, statements):
+    world, tasks, _ = league
+    lines = world.store.board(tasks[0])
+    assert [line["agent"] for line in lines] == ["mpc", "ppo", "pid", "sac"]
+    assert "draws" not in lines[0] and pd.DataFrame(lines)["runs"].tolist() == [2] * 4
+    assert len(statements) == 1
+    assert world.store.board("dom/t0-v1", with_draws=True)[0]["draws"].shape == (2000,)
+    assert len(statements) == 2
+    assert world.store.board("dom/none-v1") == [] == world.store.board(tasks[1])
+
+
+def test_scores_are_a_matrix_in_the_order_asked_for(league, statements):
+    world, tasks, agents = league
+    pooled = world.store.pooled_entries(tasks[0], [agents["pid"], agents["mpc"]])
+    assert [(row["agent_id"], row["seed"]) for row in pooled] == [(agents[a], s) for a in ("pid", "mpc") for s in (0, 1)]
+    ids = [row["entry_id"] for row in pooled]
+    matrix = world.store.scores([ids[2], ids[0], ids[2]])
+    assert len(statements) == 2
+    scenario = np.arange(30) / 1000
+    np.testing.assert_array_equal(matrix, [0.4 + scenario, 0.2 + scenario, 0.4 + scenario])
+    np.testing.assert_array_equal(world.store.scores(ids[:1], "value")[0], 100 * (0.2 + scenario))
+
+
+def test_scores_of_different_tasks_are_not_put_together(league):
+    world, tasks, agents = league
+    ids = [world.store.pooled_entries(task, [agents["ppo"]])[0]["entry_id"] for task in (tasks[0], tasks[2])]
+    for wrong, code in ((ids, "compare.different_tasks"), ([ids[0], 10_000], "unknown.entry"), ([], "unknown.entry")):
+        with pytest.raises(ArenaError) as error:
+            world.store.scores(wrong)
+        assert error.value.code == code
+
+
+def test_metric_vectors_of_an_entry(league, statements):
+    world, tasks, agents = league
+    entry = world.store.pooled_entries(tasks[2], [agents["ppo"]])[0]["entry_id"]
+    vectors = world.store.metric_vectors(entry)
+    assert list(vectors) == ["value", "score"] and vectors["score"][29] == 0.9 + 0.029 and len(statements) == 2
+    assert world.store.metric_vectors(10_000) == {}
+
+
+def test_one_scenario_of_everybody(league, statements):
+    world, tasks, _ = league
+    rows = world.store.scenario(tasks[0], 17)
+    assert len(statements) == 1
+    table = pd.DataFrame(rows).pivot_table(index=["agent", "seed"], columns="metric", values="value")
+    assert table.shape == (8, 2) and table.loc[("mpc", 1), "score"] == pytest.approx(0.427, abs=1e-15)
+    assert world.store.scenario(tasks[0], 30) == []
+
+
+def test_leaders_per_task_and_nature(league, statements):
+    world, tasks, _ = league
+    leaders = [(row["task_id"], row["nature"], row["agent"], row["domain"]) for row in world.store.leaders()]
+    expected = [(tasks[0], "classical", "mpc", "dom"), (tasks[0], "learned", "ppo", "dom"), (tasks[2], "learned", "ppo", "zoo")]
+    assert leaders == expected and len(statements) == 1
+
+
+def test_overview_counts(league, statements):
+    world, tasks, agents = league
+    world.request(tasks[1], agents["pid"])
+    counts = {"agents": 4, "tasks": 3, "standings": 5, "queued": 1, "running": 0, "complete": 9, "failed": 0, "cancelled": 0}
+    assert world.store.overview() == counts and len(statements) == 1 + 1  # the request looked up its environment
+
+
+def test_standings_of_an_agent(league, statements):
+    world, _, agents = league
+    assert [(row["task"], row["domain"], row["tier"]) for row in world.store.standings(agents["ppo"])] == [
+        ("dom/t0-v1", "dom", "standard"),
+        ("zoo/t2-v1", "zoo", "standard"),
+    ]
+    assert len(statements) == 1
+
+
+def test_pages_of_runs_join_without_gap_or_overlap(league, statements):
+    world, tasks, agents = league
+    pages, before = [], None
+    while page := world.store.runs(before=before, limit=4):
+        pages.append([run["id"] for run in page])
+        before = page[-1]["id"]
+    assert [len(page) for page in pages] == [4, 4, 1] and sum(pages, []) == sorted(sum(pages, []), reverse=True)
+    assert len(statements) == 3 * 2 + 1
+    assert [run["candidates"] for run in world.store.runs(limit=1)] == [["ppo@1"]]
+    assert {run["task"] for run in world.store.runs(task_id=tasks[2])} == {"zoo/t2-v1"}
+    assert len(world.store.runs(agent_id=agents["sac"])) == 2
+    assert world.store.runs(status="failed") == [] and len(world.store.runs(status="complete")) == 9
+
+
+def test_everything_about_a_run(league, statements):
+    world, tasks, agents = league
+    (run,) = world.store.runs(task_id=tasks[2])
+    statements.clear()
+    detail = world.store.run(run["id"])
+    assert len(statements) == 3
+    assert (detail["task"], detail["n_scenarios"], detail["environment"], detail["seconds"]) == ("zoo/t2-v1", 30, {"python": "3.11"}, 1.5)
+    (entry,) = detail["entries"]
+    assert (entry["agent"], entry["version"], entry["nature"], entry["agent_id"]) == ("ppo", 1, "learned", agents["ppo"])
+    statements.clear()
+    assert [chunk["chunk"] for chunk in world.store.chunks(run["id"])] == [0, 1, 2]
+    assert world.store.failures(run["id"]) == [] and world.store.events(run["id"]) == []
+    assert list(world.store.timings(run["id"])) == [entry["id"]]
+    assert len(statements) == 4
+
+
+def test_the_number_of_statements_does_not_grow_with_the_rows(league, statements):
+    world, tasks, _ = league
+    counts = []
+    for more in (0, 6):
+        for k in range(more):
+            world.finished(tasks[0], world.agent(f"more{k}"), value=0.01 * k)
+        statements.clear()
+        for read in (
+            world.store.tasks,
+            world.store.agents,
+            world.store.runs,
+            world.store.leaders,
+            world.store.overview,
+            lambda: world.store.board(tasks[0]),
+        ):
+            read()
+        counts.append(len(statements))
+    assert counts == [7, 7]
+
+
+def test_an_empty_store_answers_everything(store):
+    assert store.board("none") == store.leaders() == store.runs() == store.tasks() == store.agents() == store.stalled() == store.events(None) == []
+    assert set(store.overview().values()) == {0}
+    assert store.next_queued("w") is None and store.check() == [] and store.gc() == []
