@@ -62,6 +62,9 @@ class Agent:
     mode: str | None = None
     batched: ClassVar[bool] = True
 
+    def check(self, task: TaskView) -> None:
+        """Before a run is stored: raise ArenaError for a task this agent cannot play, saying why."""
+
     def begin(self, brief: Brief) -> None:
         """A chunk starts: forget the last one. May plan, load, warm up."""
 

@@ -104,6 +104,7 @@ def request(store: Store, task: Task, candidate: Candidate, seed: int = 0, chunk
     """
     check_plays(candidate, task)
     agent = candidate.make()
+    agent.check(task.view)
     seated = players(task.domain, {task.role: agent, **{role: registry.candidate(ref).make() for role, ref in task.fill.items()}})
     row = register_agent(store, candidate)
     entries = [EntryRequest(task.role, -1, row.id, True, seated[task.role].mode.name, "inline")]

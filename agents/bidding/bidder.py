@@ -14,8 +14,10 @@ from agents.bidding import tuning
 from agents.bidding.fluid import FluidPrice, fluid_price
 from agents.bidding.winning import fit_win_curve
 from arena.agent import Agent, Brief, Nature
+from arena.task import TaskView
 from domains.bidding.history import History
 from domains.bidding.kernel import Bidding
+from domains.bidding.references import affordable_constant
 
 Observation = Mapping[str, Tensor]
 
@@ -28,6 +30,13 @@ class Bidder(Agent):
 
     nature: ClassVar[Nature] = "classical"
     mode = "impression"
+    needs_pairs: bool = False  # past (value, price) pairs; a history may hold totals only
+
+    def check(self, task: TaskView) -> None:
+        """Raises ArenaError `history.pairs` where a campaign's history lacks what this bidder is made from."""
+        if self.needs_pairs:
+            for known in task.domain.histories:  # type: ignore[attr-defined]
+                known.episodes()
 
     def begin(self, brief: Brief) -> None:
         domain = brief.task.domain
@@ -54,7 +63,7 @@ class Bidder(Agent):
         return bid.clamp(0, self.max_bid).to(torch.int32)
 
     def per_row(self, obs: Observation, number: str, kind: torch.dtype = torch.float64) -> Tensor:
-        """[B] a number of each row's history (`ctr`, `cpm`, `ecpc`)."""
+        """[B] a number of each row's history (`theta_bar`, `cpm`, `ecpc`)."""
         table = torch.zeros(len(self.histories), dtype=kind, device=obs["B"].device)
         for campaign in self.rows:
             table[campaign] = getattr(self.histories[campaign], number)
@@ -85,15 +94,17 @@ def rows_by_campaign(campaign: Tensor) -> dict[int, Tensor]:
 @cache
 def tuned_numbers(known: History, budgets: tuple[int, ...], horizon: int, payment: str, what: str) -> list[int]:
     """The best number per budget on the history's own episodes, whose budgets are scaled to their length."""
+    if what == "const" and not len(known.theta):
+        return [affordable_constant(known, budget / horizon, payment) for budget in budgets]
     theta, price = known.episodes()
     scaled = np.maximum(1, np.array(budgets) * theta.shape[1] // horizon)
     past = tuning.Episodes(theta, price, scaled, known.max_price, payment == "first")
     if what == "const":
         found = tuning.tune_const(past)
     elif what == "lin":
-        found = tuning.tune_lin(past, known.ctr)
+        found = tuning.tune_lin(past, known.theta_bar)
     else:
-        found = tuning.tune_ortb(past, known.ctr, win_scale(known))
+        found = tuning.tune_ortb(past, known.theta_bar, win_scale(known))
     return [int(number) for number in found]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents.bidding.bidder import Bidder, Observation, win_scale
 from arena.errors import ArenaError
+from arena.task import TaskView
 
 
 class Constant(Bidder):
@@ -42,6 +43,11 @@ class Random(Bidder):
 class Mcpc(Bidder):
     """Truth-telling at the history's cost per click: bid int(theta * cost / clicks), whatever the budget."""
 
+    def check(self, task: TaskView) -> None:
+        """Raises ArenaError `history.clicks` where a campaign had no click."""
+        for known in task.domain.histories:  # type: ignore[attr-defined]
+            _ = known.ecpc
+
     def prepare(self, obs: Observation) -> None:
         self.ecpc = self.per_row(obs, "ecpc")
 
@@ -54,10 +60,11 @@ class Linear(Bidder):
 
     def __init__(self, b0: float | None = None) -> None:
         self.fixed = b0
+        self.needs_pairs = b0 is None
 
     def prepare(self, obs: Observation) -> None:
         self.b0 = self.tuned(obs, "lin") if self.fixed is None else torch.full_like(obs["theta"], self.fixed)
-        self.ctr = self.per_row(obs, "ctr")
+        self.ctr = self.per_row(obs, "theta_bar")
 
     def bid(self, obs: Observation) -> Tensor:
         return self.clipped(obs["theta"] * self.b0 / self.ctr)
@@ -69,8 +76,10 @@ class Ortb(Bidder):
     c is fitted to the history's prices, k tuned on its episodes.
     """
 
+    needs_pairs = True
+
     def prepare(self, obs: Observation) -> None:
-        self.k, self.ctr = self.tuned(obs, "ortb"), self.per_row(obs, "ctr")
+        self.k, self.ctr = self.tuned(obs, "ortb"), self.per_row(obs, "theta_bar")
         scale = torch.tensor([win_scale(h) for h in self.histories], dtype=torch.float64, device=obs["B"].device)
         self.c = scale[obs["campaign"]]
 
@@ -83,6 +92,8 @@ class Resolve(Bidder):
 
     The fluid limit of RLB's value table, in O(1) a bid (agents/bidding/fluid.py).
     """
+
+    needs_pairs = True
 
     def prepare(self, obs: Observation) -> None:
         self.prices = {campaign: self.fluid(campaign) for campaign in self.rows}
@@ -211,6 +222,8 @@ class CpaCap(Bidder):
     histogram over price / (value * limit), so an update is one addition. Re-solved every slot for what is left of budget and slack.
     No bid exceeds what keeps the limit if it is paid whole, so the limit holds at every moment.
     """
+
+    needs_pairs = True
 
     EDGES = 256
 

@@ -24,7 +24,7 @@ def table_of(kind: Kind, known: History, auctions: int, budget: int) -> ValueTab
             return table
     _latest.pop(kind, None)
     if kind == "rlb":
-        table = value_table(PriceModel(known.price_pmf(), known.ctr), auctions, budget)
+        table = value_table(PriceModel(known.price_pmf(), known.theta_bar), auctions, budget)
     else:
         known.episodes()
         table = joint_table(pair_model(known.theta, known.price, known.max_price), auctions, budget)
@@ -57,10 +57,11 @@ class SsMdp(Rlb):
     """The same table without features: every impression is worth the mean (Amin et al., UAI 2012)."""
 
     def worth(self, obs: Observation, campaign: int, rows: Tensor) -> Tensor | float:
-        return self.histories[campaign].ctr
+        return self.histories[campaign].theta_bar
 
 
 class RlbJoint(Rlb):
     """RLB on the joint law of value and price: optimal where (theta, z) are independent draws of the history's law."""
 
     kind: Kind = "joint"
+    needs_pairs = True

@@ -48,8 +48,13 @@ class History:
 
     @property
     def ctr(self) -> float:
-        """Clicks per impression: the theta-bar of every agent."""
+        """Clicks per impression."""
         return self.clicks / self.impressions
+
+    @property
+    def theta_bar(self) -> float:
+        """Mean value of an impression: the click rate; where the history has no click, the pairs' mean theta (ArenaError without pairs)."""
+        return self.ctr if self.clicks else self.mean_theta
 
     @property
     def cpm(self) -> float:

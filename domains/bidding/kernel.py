@@ -85,7 +85,7 @@ class Bidding(Domain):
         self.histories, self.horizon, self.slot, self.max_bid = tuple(histories), horizon, slot, max_bid
         self.payment, self.feedback, self.cpa, self.padded = payment, feedback, cpa, padded
         self.slots = -(-horizon // slot)
-        self.base = torch.tensor([h.cpm / h.ctr if h.clicks else h.cpm / max(h.mean_theta, 1e-12) for h in histories], dtype=torch.float64)
+        self.base = torch.tensor([h.cpm / h.theta_bar for h in histories], dtype=torch.float64)
         top = int(np.iinfo(np.int32).max)
         impression = spaces.Dict(
             {

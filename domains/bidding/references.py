@@ -42,7 +42,12 @@ def cpa_references(task: Task) -> dict[str, Vector]:
 
 
 def best_constant(domain: Bidding, known: History, c0: float) -> int:
-    """The constant bid 1..M that wins most value on the history's own episodes at this budget level; the higher bid wins ties."""
+    """The constant bid 1..M that wins most value on the history's own episodes at this budget level; the higher bid wins ties.
+
+    A history of totals alone has no episodes: then the highest bid whose expected spend, by the price law, the budget pays for.
+    """
+    if not len(known.theta):
+        return affordable_constant(known, known.budget(c0, domain.horizon) / domain.horizon, domain.payment)
     theta, price = known.episodes()
     episode = theta.shape[1]
     budget = max(1, int(known.budget(c0, domain.horizon) * episode / domain.horizon))
@@ -61,6 +66,14 @@ def best_constant(domain: Bidding, known: History, c0: float) -> int:
             if value >= best:
                 best, chosen = value, candidate
     return chosen
+
+
+def affordable_constant(known: History, spend: float, payment: str) -> int:
+    """The highest bid 1..M that costs at most `spend` per auction under the history's price law."""
+    law = known.price_pmf(laplace=0)
+    bids = np.arange(len(law))
+    cost = bids * law.cumsum() if payment == "first" else (bids * law).cumsum()
+    return max(1, int(np.searchsorted(cost, spend, side="right")) - 1)
 
 
 def play(domain: Bidding, scenario: Auctions, bid: Callable[[Auctions, Campaign], Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -121,6 +122,11 @@ def _ipinyou(
 def _replayed(name: str, domain: Bidding, episodes: Any, levels: Sequence[float], spec: dict[str, Any]) -> Task:
     known = domain.histories[0]
     everything = replay(episodes.theta, episodes.price, episodes.click, levels, known, domain.slot)
+    everything_costs = np.where(episodes.price <= domain.max_bid, episodes.price, 0).sum(1)
+    for level in levels:
+        free = int((known.budget(level, domain.horizon) >= everything_costs[: len(everything_costs) - 1 or None]).sum())
+        if free:
+            warnings.warn(f"{spec['id']}, c0 = {level:g}: in {free} episodes the budget pays for every auction; they score 1", stacklevel=2)
     past = known.episodes() if len(known.theta) >= domain.horizon else None
 
     def draw(split: str, indices: Sequence[int], seeds: Sequence[int]) -> Auctions:
