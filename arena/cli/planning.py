@@ -1,0 +1,138 @@
+"""What `arena run` will do: the pairs of task and agent, how long they take, whether the disk holds what they leave."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arena.cli.choosing import Choice, chosen_agents, chosen_tasks
+from arena.cli.output import size
+from arena.errors import ArenaError
+
+if TYPE_CHECKING:
+    from arena.registry import Candidate
+    from arena.store import Store
+    from arena.task import Task
+
+RESERVE = 50_000_000  # bytes that stay free: the database's log, temporary files
+
+
+@dataclass(frozen=True)
+class Item:
+    """One run to be: `reference` is the task as it was asked for, with its parameters."""
+
+    task: Task
+    reference: str
+    candidate: Candidate
+    seed: int
+    optional: bool  # caught by a pattern: whatever is wrong with it is a notice
+
+
+def plan(tasks: Sequence[str], agents: Sequence[str], seeds: Sequence[int], skip: Callable[[str], None]) -> list[Item]:
+    """All runs of the agents on the tasks. What a pattern caught and cannot be played is told to `skip`; what was named raises."""
+    candidates = chosen_agents(agents)
+    items: list[Item] = []
+    played: set[str] = set()
+    for choice in chosen_tasks(tasks):
+        task = _loaded(choice, skip)
+        if task is None:
+            continue
+        idle = []
+        for candidate, named in candidates:
+            if candidate.plays(task.id):
+                played.add(candidate.name)
+                items += [Item(task, choice.reference, candidate, seed, not (named and choice.named)) for seed in seeds]
+            elif named and choice.named:
+                from arena.evaluation import check_plays
+
+                check_plays(candidate, task)
+            else:
+                idle.append(candidate.name)
+        if idle:
+            skip(f"skipped on {task.id}: {', '.join(idle)} (they do not play it)")
+    unused = [candidate for candidate, named in candidates if named and candidate.name not in played]
+    if unused or not items:
+        names = ", ".join(candidate.name for candidate in unused) or "no agent"
+        raise ArenaError("agent.incompatible", f"{names} plays none of the tasks asked for", "arena list agents --task TASK shows who plays a task")
+    return items
+
+
+def _loaded(choice: Choice, skip: Callable[[str], None]) -> Task | None:
+    from arena import registry
+
+    try:
+        return registry.task(choice.reference)
+    except ArenaError as error:
+        if choice.named:
+            raise
+        skip(f"skipped {choice.reference}: {error.message}")
+        return None
+
+
+# ---- disk ----------------------------------------------------------------------------------------------------------
+
+
+def disk_needed(task: Task) -> int:
+    """Bytes a run leaves at most: actions before compression, one float64 per metric and scenario."""
+    import numpy as np
+
+    moves = 0
+    for role in task.domain.roles:
+        space = role.modes[0].action_space
+        width = int(np.prod(space.shape or (), dtype=int)) * max(1, role.seats)
+        item = np.min_scalar_type(-max(1, int(space.n))).itemsize if hasattr(space, "n") and not space.shape else np.dtype(space.dtype).itemsize
+        moves += width * item
+    return task.n * (task.domain.horizon * moves + 8 * (len(task.domain.metrics_spec) + 4))
+
+
+def check_disk(needed: int, home: Path) -> None:
+    """Raises ArenaError `store.full` before anything is played."""
+    place = home.resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed + RESERVE:
+        raise ArenaError(
+            "store.full",
+            f"the runs need up to {size(needed + RESERVE)} below {home}, which has {size(free)} free",
+            "free some space, or name another folder: ARENA_HOME",
+            needs=needed + RESERVE,
+            has=free,
+        )
+
+
+# ---- time ----------------------------------------------------------------------------------------------------------
+
+
+def forecast(store: Store | None, item: Item) -> dict[str, Any]:
+    """A run as planned: its state in the store, and the seconds it will take (None: nothing like it has been run)."""
+    task, candidate = item.task, item.candidate
+    planned = {
+        "task": task.id, "agent": candidate.name, "seed": item.seed, "scenarios": task.n, "chunks": len(task.chunks()), "chunks_done": 0,
+        "run": None, "status": "new", "seconds": None, "bytes": disk_needed(task),
+    }  # fmt: skip
+    if store is None:
+        return planned
+    rows = [row for row in store.tasks(task.domain.name) if (row["name"], row["digest"]) == (task.id, task.digest)]
+    versions = [row for row in store.agents(retired=True) if row["name"] == candidate.name]
+    same = next((row["id"] for row in versions if row["artifact_digest"] == candidate.digest), None)
+    seconds = []
+    for task_row in rows:
+        for version in versions:
+            for run in store.runs(task_id=task_row["id"], agent_id=version["id"]):
+                if run["n_done"]:
+                    spent = store.run(run["id"])["seconds"] or 0.0
+                    seconds.append(spent * run["n_chunks"] / run["n_done"])
+                if version["id"] == same and run["seed"] == item.seed:
+                    planned |= {"run": run["id"], "status": run["status"], "chunks": run["n_chunks"], "chunks_done": run["n_done"]}
+    if seconds:
+        left = 1 - int(planned["chunks_done"]) / int(planned["chunks"])  # type: ignore[call-overload]
+        planned["seconds"] = sum(seconds) / len(seconds) * left
+    return planned
+
+
+def needed_for(items: Sequence[Item]) -> int:
+    return sum(disk_needed(item.task) for item in items)

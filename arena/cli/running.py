@@ -1,0 +1,237 @@
+"""`arena run`, `resume`, `status`, `cancel`: making runs, continuing them, looking at them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from arena import settings
+from arena.cli.board import TOP, print_board, read_board
+from arena.cli.opening import Data, Device, device, store, store_or_none, task_of_run
+from arena.cli.output import AsCsv, AsJson, Column, Quiet, deliver, duration, notice, print_json, size, table
+from arena.errors import EXIT_FAILURES, EXIT_INTERRUPTED, ArenaError
+
+if TYPE_CHECKING:
+    from arena.registry import Candidate
+    from arena.store import RunRow, Store
+    from arena.task import Task
+
+
+@dataclass
+class Job:
+    """A run with what is needed to play it, and what became of it."""
+
+    run: RunRow
+    task: Task
+    candidate: Candidate
+    error: ArenaError | None = None
+
+    @property
+    def title(self) -> str:
+        chunks = "1 chunk" if self.run.n_chunks == 1 else f"{self.run.n_chunks} chunks"
+        seed = f"  seed {self.run.seed}" if self.run.seed else ""
+        return f"run {self.run.id} ({self.run.uid[:6]}) {self.task.id}  {self.candidate.name}{seed}  {self.task.n:,} scenarios, {chunks}"
+
+
+def run(
+    tasks: Annotated[list[str], typer.Option("--task", "-t", help="Task, glob or domain (its suite); may be repeated.", show_default=False)],
+    agents: Annotated[list[str], typer.Option("--agent", "-a", help="Agent, glob or file.py:Class; may be repeated.", show_default=False)],
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the agents' own luck.  [default: 0]", min=0, show_default=False)] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Run seeds 0 .. N-1.", min=1, metavar="N", show_default=False)] = None,
+    chunk: Annotated[int | None, typer.Option("--chunk", help="Scenarios per chunk; results do not depend on it.", min=1, show_default=False)] = None,
+    on: Device = None,
+    data: Data = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run and how long it takes; play nothing.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    quiet: Quiet = False,
+) -> None | int:
+    """Run agents on tasks and print the board.
+
+    A run that was begun is continued, one that is complete is not played again. Ctrl-C leaves a run that `arena resume` finishes.
+    """
+    from arena.cli.planning import check_disk, forecast, needed_for, plan
+
+    settings.override(data=data)
+    if seed is not None and seeds is not None:
+        raise typer.BadParameter("--seed and --seeds exclude each other")
+    quiet = quiet or as_json
+    items = plan(tasks, agents, range(seeds) if seeds else [seed or 0], lambda text: notice(text, quiet))
+    needed = needed_for(items)
+    if dry_run:
+        opened = store_or_none()
+        return _print_plan([forecast(opened, item) for item in items], as_json, as_csv)
+    place = device(on)
+    check_disk(needed, settings.home())
+    from arena.evaluation import request
+
+    with store(read_only=False) as opened:
+        jobs = []
+        for item in items:
+            try:
+                row = request(opened, item.task, item.candidate, item.seed, chunk, item.reference)
+                jobs.append(Job(row, item.task, item.candidate))
+            except ArenaError as error:
+                if not item.optional:
+                    raise
+                notice(f"skipped {item.candidate.name} on {item.task.id}: {error.message}", quiet)
+        return _finish(opened, jobs, place, quiet, as_json, as_csv)
+
+
+def resume(
+    run_ids: Annotated[list[int] | None, typer.Argument(metavar="[RUN]...", help="Runs; none: all that wait or stall.", show_default=False)] = None,
+    stalled: Annotated[bool, typer.Option("--stalled", help="Only runs whose worker died.")] = False,
+    on: Device = None,
+    data: Data = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    quiet: Quiet = False,
+) -> None | int:
+    """Continue runs that were interrupted, failed or cancelled. Nothing is played twice."""
+    from arena.evaluation import stored_candidate
+
+    settings.override(data=data)
+    quiet = quiet or as_json
+    place = device(on)
+    with store(read_only=False) as opened:
+        waiting = opened.stalled() if stalled else _waiting(opened)
+        rows = [opened.run_row(number) for number in run_ids] if run_ids else waiting
+        if run_ids and stalled:
+            rows = [row for row in rows if row.id in {run.id for run in waiting}]
+        if not rows:
+            notice("nothing to resume", quiet)
+        jobs = [Job(row, task_of_run(opened, row), stored_candidate(opened, row.id)) for row in rows]
+        return _finish(opened, jobs, place, quiet, as_json, as_csv)
+
+
+def _waiting(store: Store) -> list[RunRow]:
+    """Queued and stalled runs, oldest first."""
+    queued = [store.run_row(row["id"]) for row in store.runs(status="queued", limit=10_000)]
+    return sorted([*queued, *store.stalled()], key=lambda row: row.id)
+
+
+def _finish(store: Store, jobs: list[Job], place: str, quiet: bool, as_json: bool, as_csv: bool) -> int:
+    """Play the jobs, print the boards of their tasks, and say how it went."""
+    interrupted = _play(store, jobs, place, quiet)
+    if interrupted is not None:
+        return _interrupted(store, interrupted, jobs, as_json)
+    boards = [read_board(store, number) for number in dict.fromkeys(job.run.task_id for job in jobs)]
+    entries = {job.run.id: next(e for e in store.entries(job.run.id) if e.candidate) for job in jobs}
+    played = {entry.agent_id for entry in entries.values()}
+    runs = [
+        {
+            "run": job.run.id, "uid": job.run.uid, "task": job.task.id, "agent": job.candidate.name, "seed": job.run.seed, "status": job.run.status,
+            "scenarios": job.task.n, "failures": entries[job.run.id].failures,
+            "error": None if job.error is None else {"code": job.error.code, "message": job.error.message, "hint": job.error.hint},
+        }
+        for job in jobs
+    ]  # fmt: skip
+
+    def text() -> None:
+        for number, board in enumerate(boards):
+            if number:
+                print()
+            print_board(board, TOP, played)
+        _tell_failures(store, jobs, quiet)
+
+    rows = [{"task": board["task"], **line} for board in boards for line in board["lines"]]
+    deliver("arena.played/1", {"runs": runs, "boards": boards}, as_json, text, as_csv, rows)
+    errors = [job.error for job in jobs if job.error is not None]
+    return errors[0].exit_code if errors else EXIT_FAILURES if any(entry.failures for entry in entries.values()) else 0
+
+
+def _play(store: Store, jobs: Sequence[Job], place: str, quiet: bool) -> Job | None:
+    """Play the jobs one after the other; the one that was interrupted. An error of one of several jobs is told and kept with it."""
+    from arena.cli.progress import Watcher
+    from arena.evaluation import execute
+
+    with _terminable(), Watcher(quiet) as watcher:
+        for job in jobs:
+            watcher.begin(job.title, job.candidate.name)
+            try:
+                job.run = execute(store, job.run, job.task, job.candidate, watcher.report, place)
+            except KeyboardInterrupt:
+                return job
+            except ArenaError as error:
+                if len(jobs) == 1:
+                    raise
+                job.error, job.run = error, store.run_row(job.run.id)
+                notice(f"error: {error}")
+            watcher.end(job.run.status)
+    return None
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM as Ctrl-C: the run is given back at once, not when its lease ends."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupted(store: Store, job: Job, jobs: Sequence[Job], as_json: bool) -> int:
+    row = store.run_row(job.run.id)
+    rest = [other.run.id for other in jobs[jobs.index(job) :]]
+    command = f"arena resume {' '.join(map(str, rest))}"
+    message = f"interrupted: run {row.id} has {row.n_done} of {row.n_chunks} chunks"
+    if as_json:
+        print_json("arena.error/1", {"code": "interrupted", "message": message, "hint": command, "context": {"runs": rest}})
+    else:
+        notice(f"{message}, which are kept")
+        notice(f"  continue with: {command}")
+    return EXIT_INTERRUPTED
+
+
+def _tell_failures(store: Store, jobs: Sequence[Job], quiet: bool) -> None:
+    for job in jobs:
+        lost = store.failures(job.run.id, limit=3)
+        if lost:
+            first = lost[0]
+            story = str(first["detail"]).split("\n")[0]
+            notice(f"run {job.run.id}: {job.candidate.name} failed scenario {first['scenario']} at step {first['step']} ({first['code']}): {story}", quiet)
+            notice(f"  all of them: arena status {job.run.id}", quiet)
+
+
+def _print_plan(planned: list[dict[str, Any]], as_json: bool, as_csv: bool) -> None:
+    known = [p["seconds"] for p in planned if p["seconds"] is not None]
+    total = sum(known) if len(known) == len(planned) else None
+    needed = sum(p["bytes"] for p in planned)
+
+    def text() -> None:
+        columns = [Column("task"), Column("agent", fold=True), Column("seed", True), Column("scenarios", True), Column("chunks", True), Column("state")]
+        rows = []
+        for p in planned:
+            state = "new" if p["run"] is None else f"run {p['run']}, {p['status']}"
+            chunks = f"{p['chunks_done']}/{p['chunks']}" if p["chunks_done"] else str(p["chunks"])
+            rows.append([p["task"], p["agent"], str(p["seed"]), f"{p['scenarios']:,}", chunks, state, duration(p["seconds"])])
+        table([*columns, Column("time", True)], rows)
+        print(f"{len(planned)} runs, {'about ' + duration(total) if total is not None else 'time not known before a first run'}, up to {size(needed)} on disk")
+
+    deliver("arena.plan/1", {"runs": planned, "seconds": total, "bytes": needed}, as_json, text, as_csv, planned)
+
+
+def cancel(run_ids: Annotated[list[int], typer.Argument(metavar="RUN...", show_default=False)], as_json: AsJson = False) -> None:
+    """Take runs off the queue or from their worker, which stops within seconds. What was played stays; `arena resume` takes it up again."""
+    with store(read_only=False) as opened:
+        found = []
+        for number in run_ids:
+            before = opened.run_row(number).status
+            found.append({"run": number, "cancelled": opened.cancel(number), "before": before, "status": opened.run_row(number).status})
+
+    def text() -> None:
+        for row in found:
+            what = f"cancelled (was {row['before']})" if row["cancelled"] else f"is {row['before']}, there is nothing to cancel"
+            print(f"run {row['run']} {what}")
+
+    deliver("arena.cancelled/1", {"runs": found}, as_json, text)
