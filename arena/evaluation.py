@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from arena import registry
 from arena.digest import digest
 from arena.environment import environment
 from arena.errors import ArenaError
 from arena.integrity import with_checks
+from arena.judging import judged, per_scenario, violations
 from arena.registry import Candidate
-from arena.rollout import Episode, Player, batch, players, rollout
-from arena.scoring import Standing, check_bound, score, standing, standing_of_means, suite_standing, violation
+from arena.rollout import BREAKDOWNS, Episode, Player, batch, players, rollout
+from arena.scoring import Standing, standing, standing_of_means, suite_standing
+from arena.scoring.anchor import FEASIBLE
 from arena.store import (
     AgentRow,
     ChunkResult,
@@ -44,7 +45,8 @@ from arena.store import (
 from arena.task import Task
 
 RENEW = 10.0  # seconds between renewals of a lease
-GIVE_UP = 3  # chunks lost whole, one after the other, after which an agent is not asked any more
+GIVE_UP = 3  # chunks in which an agent broke down, one after the other, after which it is not asked any more
+GAVE_UP = "agent.gave_up"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def check_plays(candidate: Candidate, task: Task) -> None:
 
 def register_task(store: Store, task: Task) -> int:
     """The task's row, with metrics and reference vectors; its digest is checked against the frozen one first."""
-    metrics = [MetricRecord("score", "", 1, "score")]
+    metrics = [MetricRecord("score", "", 1, "score")] if task.headline != "of_means" else []
     metrics += [MetricRecord(m.name, m.unit, m.direction, m.role, m.threshold, m.scale) for m in task.domain.metrics_spec]
     config = {**task.config, "candidates": [task.role], "fill": dict(task.fill), "groups": list(task.groups)}
     record = TaskRecord(
@@ -96,8 +98,20 @@ def register_agent(store: Store, candidate: Candidate) -> AgentRow:
     return row
 
 
-def request(store: Store, task: Task, candidate: Candidate, seed: int = 0, chunk: int | None = None) -> RunRow:
-    """The run of one candidate on a task, queued; the one there is if it was asked for before.
+def candidate_roles(task: Task) -> tuple[str, ...]:
+    """The roles that the candidate plays; its score stands at the first."""
+    return task.candidates or (task.role,)
+
+
+def seat(task: Task, candidate: Candidate) -> dict[str, Player]:
+    """Fresh agents in all roles: the candidate in those that are judged, the task's frozen agents in the others."""
+    agents = {role: candidate.make() for role in candidate_roles(task)}
+    return players(task.domain, agents | {role: registry.candidate(reference).make() for role, reference in task.fill.items()})
+
+
+def request(store: Store, task: Task, candidate: Candidate, seed: int = 0, chunk: int | None = None, reference: str = "") -> RunRow:
+    """The run of one candidate on a task, queued; the one there is if it was asked for before. `reference` makes the task again (with
+    its parameters; default: its id).
 
     Asking again with another chunk size is the same run: results do not depend on it, so the first size stays.
     Raises ArenaError for an agent that cannot play the task, before anything is stored.
@@ -122,7 +136,7 @@ def request(store: Store, task: Task, candidate: Candidate, seed: int = 0, chunk
         chunk_size=size,
         n_chunks=len(task.chunks(size)),
         environment_id=store.ensure_environment(environment()),
-        config={"task": task.id, "reference": candidate.spec.get("reference", candidate.name)},
+        config={"task": reference or task.id, "reference": candidate.spec.get("reference", candidate.name)},
         entries=entries,
     )
     return store.request_run(wanted)
@@ -140,20 +154,22 @@ def execute(store: Store, run: RunRow, task: Task, candidate: Candidate, report:
         with _renewing(store, run.id, owner) as lost:
             _play(store, run, task, candidate, report or (lambda progress: None), device, lost)
             store.finish(run.id, lambda pool: summarise(task, pool), lambda pool: suites(store, task, pool))
-    except KeyboardInterrupt:
-        store.release(run.id, owner, "queued")
-        raise
-    except Exception as error:
-        code = error.code if isinstance(error, ArenaError) else "internal"
-        # a fault of the machine or the store leaves the run to be resumed; a fault of kernel or task ends it
-        status = "queued" if code.split(".")[0] in ("store", "infra", "run") else "failed"
-        try:
-            store.event(run.id, "error", code, str(error))
-            store.release(run.id, owner, status)
-        except ArenaError:
-            pass  # the store itself is what failed; the first error says so
+    except BaseException as error:
+        _let_go(store, run.id, owner, error)
         raise
     return store.run_row(run.id)
+
+
+def _let_go(store: Store, run_id: int, owner: str, error: BaseException) -> None:
+    """Give the run back. A fault of machine, store or user leaves it to be resumed; a fault of kernel or task ends it."""
+    code = error.code if isinstance(error, ArenaError) else "internal"
+    resumable = isinstance(error, MemoryError) or not isinstance(error, Exception) or code.split(".")[0] in ("store", "infra", "run")
+    try:
+        store.release(run_id, owner, "queued" if resumable else "failed")
+        if isinstance(error, Exception):
+            store.event(run_id, "error", code, str(error))
+    except ArenaError:
+        pass  # the store itself is what failed; the first error says so, and the lease ends by itself
 
 
 @contextmanager
@@ -179,109 +195,85 @@ def _renewing(store: Store, run_id: int, owner: str) -> Iterator[threading.Event
 
 
 def _play(store: Store, run: RunRow, task: Task, candidate: Candidate, report: Report, device: str, lost: threading.Event) -> None:
-    chunks = task.chunks(run.chunk_size)
-    done = store.done_chunks(run.id)
+    chunks, done = task.chunks(run.chunk_size), store.done_chunks(run.id)
     entries = {entry.role: entry for entry in store.entries(run.id)}
-    agents = {task.role: candidate.make(), **{role: registry.candidate(ref).make() for role, ref in task.fill.items()}}
-    lineup = players(task.domain, agents)
+    lineup = seat(task, candidate)
     began, total = time.perf_counter(), sum(n for index, (_, n) in enumerate(chunks) if index not in done)
     failures, played = sum(entry.failures for entry in entries.values()), 0
-    lost_whole = _lost_before(store, run.id, chunks, done)
+    broken = _broken_scenarios(store, run.id)
+    in_a_row = 0  # chunks that broke down, just before the one at hand
     for index, (start, n) in enumerate(chunks):
         if index in done:
+            in_a_row = in_a_row + 1 if broken.intersection(range(start, start + n)) else 0
             continue
-        if lost.is_set():
-            raise ArenaError("run.lost", f"run {run.id} was cancelled or taken over by another worker", f"arena status {run.id}")
 
         def watch(step: int, played: int = played, n: int = n, failures: int = failures) -> None:
-            part = played + n * step / task.domain.horizon
-            report(Progress(run.id, part, total, failures, time.perf_counter() - began))
+            if lost.is_set():
+                raise ArenaError("run.lost", f"run {run.id} was cancelled or taken over by another worker", f"arena status {run.id}")
+            report(Progress(run.id, played + n * step / task.domain.horizon, total, failures, time.perf_counter() - began))
 
+        watch(0)
         tick = time.perf_counter()
-        if lost_whole >= GIVE_UP:
+        if in_a_row >= GIVE_UP:
             result = _given_up(task, entries, index, start, n)
         else:
-            scenario = batch(task.scenarios, slice(start, start + n))
-            ids = torch.arange(start, start + n)
-            episode = rollout(
-                task.domain, scenario, lineup, task=task.view, ids=ids, seed=run.seed, device=device, watch=watch
-            )
-            result = _result(store, task, entries, lineup, episode, index, start, n, tick)
-            crashed = len(episode.failures) == n and any(f.code == "agent.crash" for f in episode.failures)
-            lost_whole = lost_whole + 1 if crashed else 0
+            scenario, ids = batch(task.scenarios, slice(start, start + n)), torch.arange(start, start + n)
+            episode = rollout(task.domain, scenario, lineup, task=task.view, ids=ids, seed=run.seed, device=device, watch=watch)
+            result = _result(store, task, entries, episode, index, start, n, tick)
+            in_a_row = in_a_row + 1 if any(f.code in BREAKDOWNS for f in episode.failures) else 0
+            if episode.crashes:
+                lineup = seat(task, candidate)  # whatever state the crash left is gone
+                if not episode.failures:
+                    store.event(run.id, "warning", "agent.crash", f"chunk {index}, after all was played: {_told(episode.crashes)}")
         store.commit_chunk(run.id, result)
         failures, played = failures + len(result.failures), played + n
         report(Progress(run.id, played, total, failures, time.perf_counter() - began))
 
 
-def _lost_before(store: Store, run_id: int, chunks: list[tuple[int, int]], done: set[int]) -> int:
-    """Chunks lost whole just before the first one missing, so that a resumed run gives up where an undisturbed one does."""
-    failed = {f["scenario"]: f["code"] for f in store.failures(run_id, limit=10**9)}
-    count = 0
-    for index, (start, n) in enumerate(chunks):
-        if index not in done:
-            break
-        codes = [failed.get(i) for i in range(start, start + n)]
-        whole = all(codes) and ("agent.crash" in codes or "agent.gave_up" in codes)
-        count = count + 1 if whole else 0
-    return count
+def _told(crashes: Mapping[str, str]) -> str:
+    return "; ".join(f"{role}: {story}" for role, story in crashes.items())
+
+
+def _broken_scenarios(store: Store, run_id: int) -> set[int]:
+    """Scenarios in which an agent broke down or was not asked any more, so that a resumed run gives up where an undisturbed one does."""
+    return {f["scenario"] for f in store.failures(run_id, limit=10**9) if f["code"] in (*BREAKDOWNS, GAVE_UP)}
 
 
 def _given_up(task: Task, entries: Mapping[str, EntryRow], index: int, start: int, n: int) -> ChunkResult:
-    entry = entries[task.role].id
-    nothing = np.full(n, np.nan)
-    measured = {(entry, m.name): nothing for m in task.domain.metrics_spec} | {(entry, "score"): np.full(n, task.floor)}
-    reason = f"{GIVE_UP} chunks in a row were lost whole; not played"
-    failures = [Failure(entry, i, 0, "agent.gave_up", reason) for i in range(start, start + n)]
+    entry, failed = entries[task.role].id, np.ones(n, bool)
+    nothing = {m.name: np.full(n, np.nan) for m in task.domain.metrics_spec}
+    measured = {(entry, name): values for name, values in judged(task, nothing, failed, slice(start, start + n)).items()}
+    reason = f"{GIVE_UP} chunks in a row broke down; not played"
+    failures = [Failure(entry, i, 0, GAVE_UP, reason) for i in range(start, start + n)]
     return ChunkResult(index, start, n, 1, 0.0, None, measured, failures, {})
 
 
 def _result(
-    store: Store, task: Task, entries: Mapping[str, EntryRow], lineup: Mapping[str, Player], episode: Episode, index: int, start: int, n: int, tick: float
+    store: Store, task: Task, entries: Mapping[str, EntryRow], episode: Episode, index: int, start: int, n: int, tick: float
 ) -> ChunkResult:
-    failed = np.zeros(n, bool)
+    """What a chunk leaves behind. A scenario that the candidate fails in any of its roles is failed where its score stands.
+
+    Raises ArenaError `task.fill` where a frozen agent failed: then nobody can be judged by this task.
+    """
+    failed, main = np.zeros(n, bool), entries[task.role].id
     failures: dict[tuple[int, int], Failure] = {}
     for f in episode.failures:
+        entry = entries[f.role]
+        if not entry.candidate:
+            raise ArenaError(
+                "task.fill",
+                f"{task.fill[f.role]}, which {task.id} seats as {f.role}, failed in scenario {start + f.row} at step {f.step} ({f.code}): {f.detail}",
+                "repair the frozen agent and give the task a new version",
+            )
         failed[f.row] = True
-        key = (entries[f.role].id, start + f.row)
-        failures.setdefault(key, Failure(*key, f.step, f.code, f.detail))
-    entry = entries[task.role].id
-    metrics = {name: _per_scenario(value) for name, value in episode.metrics.items()}
-    measured = {(entry, name): np.where(failed, np.nan, value) for name, value in metrics.items()}
-    measured[entry, "score"] = scores(task, metrics, failed, slice(start, start + n))
-    timings = {
-        entries[role].id: Timing(timing.hist, timing.nanoseconds, timing.decisions) for role, timing in episode.timings.items()
-    }
+        detail = f.detail if entry.id == main else f"as {f.role}: {f.detail}"
+        for key in {(entry.id, start + f.row), (main, start + f.row)}:
+            failures.setdefault(key, Failure(*key, f.step, f.code, detail))
+    metrics = {name: per_scenario(value) for name, value in episode.metrics.items()}
+    measured = {(main, name): values for name, values in judged(task, metrics, failed, slice(start, start + n)).items()}
+    timings = {entries[role].id: Timing(timing.hist, timing.nanoseconds, timing.decisions) for role, timing in episode.timings.items()}
     recording = write_recording(store.home, with_checks(episode.actions))
     return ChunkResult(index, start, n, 1, time.perf_counter() - tick, recording, measured, list(failures.values()), timings)
-
-
-def _per_scenario(value: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[B] as it is; [B, S] as the mean over the seats."""
-    return value if value.ndim == 1 else value.mean(axis=1)
-
-
-def scores(task: Task, metrics: Mapping[str, NDArray[np.float64]], failed: NDArray[np.bool_], rows: slice) -> NDArray[np.float64]:
-    """The per-scenario scores of a chunk; NaN where the task's score exists only for the whole set.
-
-    Raises ArenaError `kernel.nonfinite`, `score.above_bound`.
-    """
-    if task.headline == "of_means":
-        return np.full(len(failed), np.nan)
-    limits = [m for m in task.domain.metrics_spec if m.role == "constraint"]
-    broken = None
-    if limits:
-        values = np.stack([metrics[m.name] for m in limits], axis=-1)
-        values = np.where(failed[:, None], 0.0, values)
-        broken = violation(values, [m.threshold or 0.0 for m in limits], [m.direction for m in limits], [m.scale for m in limits])
-    value, ref0, ref1 = metrics[task.primary.name], task.vectors["ref0"], task.vectors["ref1"]
-    if task.bounded:
-        check_bound(
-            value, ref0, ref1, task.primary.direction, normalise=task.normalise, violations=broken, failed=failed, rows=rows
-        )
-    return score(
-        value, ref0, ref1, task.primary.direction, normalise=task.normalise, floor=task.floor, violations=broken, failed=failed, rows=rows
-    )
 
 
 # ---- from runs to standings ----------------------------------------------------------------------------------------
@@ -302,10 +294,9 @@ def summarise(task: Task, pool: PoolInput) -> StandingRecord:
     else:
         assert pool.scores is not None
         found = standing(pool.scores, task_digest=task.digest, clusters=clusters, headline=task.headline)
-    violated = 0
-    for metric in (m for m in task.domain.metrics_spec if m.role == "constraint"):
-        excess = metric.direction * ((metric.threshold or 0.0) - pool.metric(metric.name))
-        violated += int((excess > 1e-9 * (metric.scale or abs(metric.threshold or 1.0))).sum())
+    limits = [m for m in task.domain.metrics_spec if m.role == "constraint"]
+    broken = violations(limits, [np.where(pool.failed, 0.0, pool.metric(m.name)) for m in limits])
+    violated = 0 if broken is None else int((~pool.failed & (broken > FEASIBLE)).sum())
     decisions = int(pool.decisions.sum())
     return _record(found, int(pool.failed.sum()), violated, pool.decision_ns.sum() / decisions / 1e6 if decisions else None)
 
@@ -317,8 +308,10 @@ def _record(found: Standing, failed: int, violated: int, ms: float | None, membe
 
 
 def suites(store: Store, task: Task, pool: SuiteInput) -> list[tuple[int, StandingRecord]]:
-    """The domain's own line: the mean over its suite of tasks, for agents that have them all."""
-    domain = registry.domain_of(task.id)
+    """The domain's own line: the mean over its suite of tasks, for agents that have them all. The store counts the runs behind it."""
+    domain = registry.domains().get(task.domain.name)
+    if domain is None:
+        return []
     names = [f"{domain.name}/{name}" for name in domain.suite]
     members = {m.task: m for m in pool.members if m.task in names}
     if task.id not in names or set(members) != set(names):
@@ -333,9 +326,8 @@ def suites(store: Store, task: Task, pool: SuiteInput) -> list[tuple[int, Standi
     )
     lines = [m.record for m in members.values()]
     ms = [line.ms for line in lines if line.ms is not None]
-    summed = _record(
-        found, sum(r.failed for r in lines), sum(r.violated for r in lines), sum(ms) / len(ms) if ms else None, tuple(m.task_id for m in members.values())
-    )
+    below = tuple(m.task_id for m in members.values())
+    summed = _record(found, sum(r.failed for r in lines), sum(r.violated for r in lines), sum(ms) / len(ms) if ms else None, below)
     return [(store.ensure_task(record), summed)]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from arena.errors import ArenaError
+from arena.judging import judged, per_scenario
 from arena.rollout import batch, replay
 from arena.store import Store, salvage_recording
 from arena.store.recordings import recording_path
@@ -80,87 +81,98 @@ def _weights(n: int) -> NDArray[np.uint64]:
 def verify(store: Store, run_id: int, task: Task, sample: float = 1.0, device: str = "cpu") -> Verification:
     """Replay a run's recordings (a `sample` of its chunks, evenly spread) and compare all metrics and scores.
 
-    Equality is exact where the domain's arithmetic is (`rtol` 0), else within its tolerance.
+    Equality is exact where the domain's arithmetic is (`rtol` 0), else within its tolerance. The agent is not needed. Notes the outcome
+    with a complete run: that it is verified when all of it was looked at, that it is not as soon as anything differs.
+    Raises ArenaError `verify.empty` where nothing is recorded yet.
     """
-    from arena.evaluation import scores
-
-    run = store.run_row(run_id)
-    entry = next(e for e in store.entries(run_id) if e.candidate)
-    stored = store.metric_vectors(entry.id)
-    failed = {f["scenario"] for f in store.failures(run_id, limit=10**9)}
-    chunks = store.chunks(run_id)
+    run, chunks = store.run_row(run_id), store.chunks(run_id)
     if not chunks:
         raise ArenaError("verify.empty", f"run {run_id} has no finished chunk yet", f"arena resume {run_id}")
-    every = max(1, round(1 / sample)) if sample > 0 else len(chunks)
-    checked = chunks[::every]
+    entry = next(e for e in store.entries(run_id) if e.candidate)
+    stored = store.metric_vectors(entry.id)
+    failed = np.zeros(task.n, bool)
+    failed[[f["scenario"] for f in store.failures(run_id, limit=10**9)]] = True
+    checked = chunks[:: max(1, round(1 / sample)) if sample > 0 else len(chunks)]
     mismatches: list[Mismatch] = []
     values = 0
+    if run.status == "complete":
+        there = {chunk["chunk"] for chunk in chunks}
+        wanted_chunks = enumerate(task.chunks(run.chunk_size))
+        mismatches += [Mismatch(index, start, 0, "the chunk is not in the store") for index, (start, _) in wanted_chunks if index not in there]
     for chunk in checked:
-        start, n = chunk["start"], chunk["n"]
-        rows = slice(start, start + n)
-        lost = np.array([i in failed for i in range(start, start + n)])
-        if chunk["recording_digest"] is None:
-            if not lost.all():
-                mismatches.append(Mismatch(chunk["chunk"], start, 0, "nothing was recorded"))
-            continue
-        actions, faults = _actions(store, task, chunk)
+        rows = slice(chunk["start"], chunk["start"] + chunk["n"])
+        actions, faults = _actions(store, task, chunk, bool(failed[rows].all()))
         mismatches += faults
         if actions is None:
             continue
         try:
-            derived = replay(task.domain, batch(task.scenarios, rows), actions, device)
+            metrics = replay(task.domain, batch(task.scenarios, rows), actions, device)
+            derived = judged(task, {name: per_scenario(value) for name, value in metrics.items()}, failed[rows], rows)
         except ArenaError as error:
-            where = int(error.context.get("step", 0))  # type: ignore[call-overload]
-            mismatches.append(Mismatch(chunk["chunk"], start, where, error.message))
+            step = error.context.get("step", task.domain.horizon - 1)
+            mismatches.append(Mismatch(chunk["chunk"], rows.start, step if isinstance(step, int) else 0, error.message))
             continue
-        derived = {name: value if value.ndim == 1 else value.mean(axis=1) for name, value in derived.items()}
-        derived["score"] = scores(task, derived, lost, rows)
-        for name, value in derived.items():
-            was = stored[name][rows]
-            wanted = np.where(lost, task.floor if name == "score" else np.nan, value)
-            same = np.isclose(was, wanted, rtol=task.domain.rtol, atol=task.domain.rtol, equal_nan=True) if task.domain.rtol else _equal(was, wanted)
-            values += n
-            for row in np.flatnonzero(~same):
-                what = f"{name}: stored {was[row]!r}, derived {wanted[row]!r}"
-                mismatches.append(Mismatch(chunk["chunk"], int(start + row), task.domain.horizon - 1, what))
-    found = Verification(run_id, len(checked), sum(c["n"] for c in checked), values, mismatches)
-    if run.status == "complete" and (sample >= 1 or not found.ok):
-        store.set_verified(run_id, found.ok)
-    return found
+        for name, wanted in derived.items():
+            found = stored[name][rows]
+            values += chunk["n"]
+            for row in np.flatnonzero(~_same(found, wanted, task.domain.rtol)):
+                what = f"{name}: stored {found[row]!s}, derived {wanted[row]!s}"
+                mismatches.append(Mismatch(chunk["chunk"], rows.start + int(row), task.domain.horizon - 1, what))
+    outcome = Verification(run_id, len(checked), sum(c["n"] for c in checked), values, mismatches)
+    if run.status == "complete" and (len(checked) == len(chunks) or not outcome.ok):
+        store.set_verified(run_id, outcome.ok)
+    return outcome
 
 
-def _equal(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (a == b) | (np.isnan(a) & np.isnan(b))
+def _same(a: NDArray[np.float64], b: NDArray[np.float64], rtol: float) -> NDArray[np.bool_]:
+    if rtol:
+        return np.asarray(np.isclose(a, b, rtol=rtol, atol=rtol, equal_nan=True))
+    return np.asarray((a == b) | (np.isnan(a) & np.isnan(b)))
 
 
-def _actions(store: Store, task: Task, chunk: Mapping[str, Any]) -> tuple[dict[str, NDArray[Any]] | None, list[Mismatch]]:
-    """The recorded actions of a chunk, or what is wrong with them and where."""
-    start, number, digest = chunk["start"], chunk["chunk"], chunk["recording_digest"]
+def _actions(store: Store, task: Task, chunk: Mapping[str, Any], all_failed: bool) -> tuple[dict[str, NDArray[Any]] | None, list[Mismatch]]:
+    """The recorded actions of a chunk, if there is anything to replay, and what is wrong with them and where."""
+    number, start, digest = chunk["chunk"], chunk["start"], chunk["recording_digest"]
+    if digest is None:  # an agent that had given up was not asked
+        return None, [] if all_failed else [Mismatch(number, start, 0, "nothing was recorded")]
+    path = recording_path(store.home, digest)
     try:
-        salvage = salvage_recording(recording_path(store.home, digest))
+        salvage = salvage_recording(path)
     except ArenaError as error:
         return None, [Mismatch(number, start, 0, error.message)]
     roles = [role.name for role in task.domain.roles]
     if salvage.intact and salvage.tensors is not None:
         return {name: np.asarray(salvage.tensors[name]) for name in roles if name in salvage.tensors}, []
-    tensors = salvage.tensors or _unchecked(store, digest)
-    if tensors is None:
-        return None, [Mismatch(number, start, 0, f"the recording cannot be read: {salvage.reason}")]
-    faults = [fault for role in roles if role in tensors for fault in _altered(role, tensors, number, start)]
-    if not faults:
-        short = min((len(tensors[role]) for role in roles if role in tensors), default=0)
-        faults = [Mismatch(number, start, short, f"the recording is damaged from here on: {salvage.reason}")]
-    return None, faults
+    tensors = _decoded(path)
+    faults = [fault for role in roles if tensors and role in tensors for fault in _altered(role, tensors, number, start)]
+    if faults:
+        return None, faults
+    what = f"the recording is damaged: {salvage.reason}"
+    if tensors is not None and not set(roles) - set(tensors):  # altered with its checksums: what its metrics are now names the scenarios
+        return {name: tensors[name] for name in roles}, [Mismatch(number, start, 0, what)]
+    certain = min((len(moves) for name, moves in (salvage.tensors or {}).items() if name in roles), default=0)
+    return None, [Mismatch(number, start, certain, what)]
 
 
-def _unchecked(store: Store, digest: str) -> dict[str, NDArray[Any]] | None:
-    """The tensors of a file that decodes but is not what its name promises."""
+def _decoded(path: Path) -> dict[str, NDArray[Any]] | None:
+    """The tensors of a recording without regard to its name and to the checksums of its frames; None where it cannot be decoded so.
+
+    A frame's header says by bit 2 of its fifth byte that four bytes of checksum follow (RFC 8878, 3.1.1.1.1).
+    """
+    packed, block = bytearray(path.read_bytes()), b""
     try:
-        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(recording_path(store.home, digest).read_bytes()), read_across_frames=True) as reader:
-            loaded: dict[str, NDArray[Any]] = safetensors.numpy.load(reader.read())
-            return loaded
-    except (zstandard.ZstdError, OSError, ValueError, safetensors.SafetensorError):
+        while packed:
+            checked = 4 if packed[4] & 4 else 0
+            packed[4] &= ~4
+            decoder = zstandard.ZstdDecompressor().decompressobj()
+            block += decoder.decompress(bytes(packed))
+            if not decoder.eof:
+                return None
+            packed = bytearray(decoder.unused_data[checked:])
+        loaded: dict[str, NDArray[Any]] = safetensors.numpy.load(block)
+    except (zstandard.ZstdError, safetensors.SafetensorError, IndexError, ValueError, KeyError):
         return None
+    return loaded
 
 
 def _altered(role: str, tensors: Mapping[str, NDArray[Any]], number: int, start: int) -> list[Mismatch]:
@@ -172,6 +184,8 @@ def _altered(role: str, tensors: Mapping[str, NDArray[Any]], number: int, start:
     bad_steps, bad_rows = np.flatnonzero(by_step != steps), np.flatnonzero(by_row != rows)
     if not len(bad_steps) and not len(bad_rows):
         return []
-    step = int(bad_steps[0]) if len(bad_steps) else 0
+    if not len(bad_steps) or not len(bad_rows):
+        bad_steps, bad_rows = np.append(bad_steps, 0), np.append(bad_rows, 0)
+        return [Mismatch(number, start + int(bad_rows[0]), int(bad_steps[0]), f"a checksum of {role}'s actions was altered, no action")]
     what = f"{role}'s recorded actions were altered in {len(bad_steps)} steps of {len(bad_rows)} scenarios"
-    return [Mismatch(number, int(start + row), step, what) for row in (bad_rows if len(bad_rows) else [0])]
+    return [Mismatch(number, start + int(row), int(bad_steps[0]), what) for row in bad_rows]

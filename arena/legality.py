@@ -80,7 +80,7 @@ def _as_tensor(answer: Any, device: torch.device) -> Tensor:
             if array.dtype.kind not in "iufb":
                 raise Illegal(f"{reprlib.repr(answer)} of type {type(answer).__name__}, expected numbers")
             native = f"={array.dtype.kind}{array.dtype.itemsize}"
-            tensor = torch.from_numpy(array.astype(native, order="C", copy=not array.flags.writeable)).to(device)
+            tensor = torch.from_numpy(array.astype(native, order="C", copy=not array.flags.writeable).view(native)).to(device)
     except Illegal:
         raise
     except Exception as error:  # sparse on meta, ragged, an `__array__` that fails: the answer is the agent's, whatever it does

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any
@@ -17,12 +18,13 @@ from torch import Tensor
 from arena.agent import Agent, Brief
 from arena.domain import Domain, Mode
 from arena.errors import ArenaError
-from arena.legality import Illegal, judge
+from arena.legality import Illegal, compact_dtype, dtype_of, judge
 from arena.record import Record
 from arena.task import TaskView
 
 BINS = 64  # of the decision-time histogram: bin k holds decisions of 2^k .. 2^(k+1) ns
-DETAIL = 2000  # bytes kept of a failure's story
+DETAIL = 2000  # characters kept of a failure's story
+BREAKDOWNS = ("agent.crash", "agent.died", "agent.timeout", "agent.memory")  # of the agent's code, not of one answer
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,14 @@ class Episode:
     """What a batch of scenarios came to.
 
     metrics: name -> [B] or [B, S] float64; actions: role -> kernel actions [times acted, B, ...] in the smallest dtype that holds them
-    failures: at most one per role and row; timings: role -> Timing
+    failures: at most one per role and row; timings: role -> Timing; crashes: role -> the story, where the agent's code broke down
     """
 
     metrics: dict[str, NDArray[np.float64]]
     actions: dict[str, NDArray[Any]]
     failures: list[Failure]
     timings: dict[str, Timing]
+    crashes: dict[str, str]
 
 
 def players(domain: Domain, agents: Mapping[str, Agent]) -> dict[str, Player]:
@@ -106,29 +109,29 @@ def rollout(
     """Play every scenario of a batch to its end.
 
     ids: [B] scenario ids (the key of the agents' own luck); watch: called with the step, now and then
-    An exception in an agent fails all rows still running; an illegal action fails its row; the others go on.
+    An exception in an agent fails all rows still running; an illegal action fails its row; the others go on. Agents get copies of
+    what the kernel holds, and the kernel copies of what they answer, so either may reuse its memory.
     """
     place = torch.device(device)
     scenario = scenario.to(place)
     ids = ids.to(place)
     game = _Game(domain, scenario, lineup, len(ids), place)
     for player in lineup.values():
-        space = player.mode
-        horizon = -(-domain.horizon // space.steps)
-        brief = Brief(task, player.role, space.name, space.observation_space, space.action_space, horizon, ids, place, seed)
-        game.guarded(player, 0, lambda player=player, brief=brief: player.agent.begin(brief))  # type: ignore[misc]
+        mode = player.mode
+        horizon = -(-domain.horizon // mode.steps)
+        brief = Brief(task, player.role, mode.name, mode.observation_space, mode.action_space, horizon, ids.clone(), place, seed)
+        game.begin(player, brief)
     state = domain.reset(scenario)
     for step in range(domain.horizon):
-        if not game.running:
+        if not game.count:
             break
         state = game.step(state, step)
         if watch is not None and step % 64 == 0:
             watch(step)
-    for player in lineup.values():
-        game.guarded(player, domain.horizon, player.agent.end)
+    game.end()
     metrics = {name: value.double().numpy(force=True) for name, value in domain.metrics(scenario, state).items()}
-    actions = {role: _compact(moves, domain.role(role).modes[0].action_space) for role, moves in game.moves.items()} if record else {}
-    return Episode(metrics, actions, game.failures, game.timings)
+    actions = {role: _stacked(moves) for role, moves in game.moves.items()} if record else {}
+    return Episode(metrics, actions, game.failures, game.timings, game.crashes)
 
 
 class _Game:
@@ -137,88 +140,99 @@ class _Game:
     def __init__(self, domain: Domain, scenario: Any, lineup: Mapping[str, Player], rows: int, device: torch.device) -> None:
         self.domain, self.scenario, self.lineup = domain, scenario, lineup
         self.live = torch.ones(rows, dtype=torch.bool, device=device)
+        self.count = rows  # of live rows
         self.modes = {name: player.mode for name, player in lineup.items()}
+        kernel = {name: domain.role(name).modes[0].action_space for name in lineup}
+        self.kind = {name: dtype_of(space) for name, space in kernel.items()}
+        self.small = {name: compact_dtype(space) for name, space in kernel.items()}
         self.acted = dict.fromkeys(lineup, 0)  # kernel steps at which the role acted
         self.held: dict[str, Tensor] = {}
         self.moves: dict[str, list[Tensor]] = {name: [] for name in lineup}
+        self.begun: list[Player] = []
         self.failures: list[Failure] = []
+        self.crashes: dict[str, str] = {}
         self.timings = {name: Timing() for name in lineup}
-        self.count = rows
-        self.crashed = False
 
-    @property
-    def running(self) -> bool:
-        return self.count > 0
+    def begin(self, player: Player, brief: Brief) -> None:
+        if self.count:
+            self.begun.append(player)
+            self.guarded(player, 0, lambda: player.agent.begin(brief))
+
+    def end(self) -> None:
+        """Every agent that began and did not break down ends. What breaks here fails nothing: all is played."""
+        self.live, self.count = torch.zeros_like(self.live), 0
+        for player in self.begun:
+            if player.role not in self.crashes:
+                self.guarded(player, self.domain.horizon, player.agent.end)
 
     def step(self, state: Any, step: int) -> Any:
         deciding = any(self.acted[name] % mode.steps == 0 for name, mode in self.modes.items())
+        views: Mapping[str, Mapping[str, Tensor]] = {name: {} for name in self.lineup}
         if deciding or not self.domain.single:
             views = self.domain.views(self.scenario, state, self.modes)
-        else:
-            views = dict.fromkeys(self.lineup)  # type: ignore[arg-type]
         actions = {}
         for name, view in views.items():
             player = self.lineup[name]
             if self.acted[name] % player.mode.steps == 0:
-                self.held[name] = self.decide(player, dict(view), step)
+                self.held[name] = self.decide(player, view, step)
             self.acted[name] += 1
             expand = player.mode.expand
-            move = self.held[name] if expand is None else expand(self.scenario, state, self.held[name])
+            move = self.held[name] if expand is None else expand(self.scenario, state, self.held[name]).to(self.kind[name])
             actions[name] = move
-            self.moves[name].append(move)
+            self.moves[name].append(move.to(self.small[name]))
         after, outcome = self.domain.advance(self.scenario, state, actions)
         if self.domain.ends_early:
             self.live = self.live & ~outcome.terminated
             self.count = int(self.live.sum())
         return after
 
-    def decide(self, player: Player, view: dict[str, Tensor], step: int) -> Tensor:
+    def decide(self, player: Player, view: Mapping[str, Tensor], step: int) -> Tensor:
         """Ask the agent; judge the answer; fail the rows it has lost."""
-        role = self.domain.role(player.role)
-        space = player.mode.action_space
-        lead = (len(self.live),) if role.seats == 1 and self.domain.single else tuple(next(iter(view.values())).shape[:2])
-        mask = None if role.advisory else view.get("action_mask")
-        fill = self.fill(player, view, lead)
-        if not self.running:
-            return fill
-        view["live"] = self.live
-        timing, start = self.timings[player.role], perf_counter_ns()
-        answer = self.guarded(player, step, lambda: player.agent.act(view))
-        timing.add(perf_counter_ns() - start, self.count)
-        if not self.running:
-            return fill
-        try:
-            action, wrong = judge(answer, space, lead, mask, self.live)
-        except Illegal as error:
-            self.fail(player.role, step, "agent.illegal", str(error), self.live.nonzero()[:, 0].tolist())
-            return fill
-        action = action.to(fill.device, fill.dtype)
-        for row, reason in wrong.items():
-            self.fail(player.role, step, "agent.illegal", reason, [row])
-        if len(self.live) == self.count:
-            return action
-        keep = self.live.view(-1, *[1] * (action.dim() - 1))
-        return torch.where(keep, action, fill)
+        role, space = self.domain.role(player.role), player.mode.action_space
+        lead = tuple(next(iter(view.values())).shape[: 1 if self.domain.single else 2])
+        if self.count:
+            shown = {name: tensor.clone() for name, tensor in view.items()}
+            shown["live"] = self.live.clone()
+            timing, asked, start = self.timings[player.role], self.count, perf_counter_ns()
+            answer = self.guarded(player, step, lambda: player.agent.act(shown))
+            timing.add(perf_counter_ns() - start, asked)
+        if self.count:
+            try:
+                action, wrong = judge(answer, space, lead, None if role.advisory else view.get("action_mask"), self.live)
+            except Illegal as error:
+                self.fail(player.role, step, "agent.illegal", str(error), self.live.nonzero()[:, 0].tolist())
+            else:
+                for row, reason in wrong.items():
+                    self.fail(player.role, step, "agent.illegal", reason, [row])
+                action = action.to(dtype_of(space), copy=True)
+                if len(self.live) == self.count:
+                    return action
+                return torch.where(self.live.view(-1, *[1] * (action.dim() - 1)), action, self.idle(player, view, lead))
+        return self.idle(player, view, lead)
 
-    def fill(self, player: Player, view: dict[str, Tensor], lead: tuple[int, ...]) -> Tensor:
-        """What is played in rows that no agent plays any more."""
+    def idle(self, player: Player, view: Mapping[str, Tensor], lead: tuple[int, ...]) -> Tensor:
+        """[*lead, ...] what is played in rows that no agent plays any more."""
         space = player.mode.action_space
         if player.mode.expand is None and "action_mask" in view:
-            return self.domain.idle(player.role, view)
+            return self.domain.idle(player.role, dict(view))
         low = np.clip(0, space.low, space.high) if isinstance(space, spaces.Box) else np.asarray(getattr(space, "start", 0))
         value = torch.as_tensor(np.asarray(low, space.dtype), device=self.live.device)
         return value.expand(*lead, *(space.shape or ())).contiguous()
 
     def guarded(self, player: Player, step: int, call: Callable[[], Any]) -> Any:
-        """The agent's code, whose exceptions are its own failure."""
-        if self.crashed:
-            return None
+        """The agent's code, whose exceptions are its own failure; also an attempt to leave the process."""
         try:
             return call()
-        except Exception as error:
-            story = f"{type(error).__name__}: {error}\n{traceback.format_exc()[-DETAIL:]}"
-            self.fail(player.role, step, "agent.crash", story, self.live.nonzero()[:, 0].tolist())
-            self.crashed = True
+        except (Exception, SystemExit) as error:
+            code = "agent.died" if isinstance(error, SystemExit) else "agent.crash"
+            if isinstance(error, ArenaError) and error.code in BREAKDOWNS:
+                code = error.code
+            head = traceback.format_exception_only(error)[-1].strip()[: DETAIL // 4]
+            story = f"{head}\n{traceback.format_exc()[len(head) + 1 - DETAIL :]}"
+            self.crashes[player.role] = story
+            rows = self.live.nonzero()[:, 0].tolist()
+            self.fail(player.role, step, code, story, rows[:1])
+            self.fail(player.role, step, code, head, rows[1:])  # the whole story once is enough
             return None
 
     def fail(self, role: str, step: int, code: str, detail: str, rows: list[int]) -> None:
@@ -228,14 +242,9 @@ class _Game:
         self.live, self.count = live, self.count - len(rows)
 
 
-def _compact(moves: list[Tensor], space: Any) -> NDArray[Any]:
-    """Kernel actions [T, B, ...], integers in the smallest dtype that holds the whole space."""
-    if not moves:
-        return np.zeros((0, 0), np.int8)
-    stacked = torch.stack(moves).numpy(force=True)
-    if isinstance(space, spaces.Discrete):
-        return stacked.astype(np.min_scalar_type(-max(1, int(space.start + space.n))), copy=False)
-    return stacked.astype(space.dtype, copy=False)
+def _stacked(moves: list[Tensor]) -> NDArray[Any]:
+    """Recorded actions [T, B, ...]."""
+    return torch.stack(moves).numpy(force=True) if moves else np.zeros((0, 0), np.int8)
 
 
 @torch.no_grad()
@@ -245,25 +254,27 @@ def replay(domain: Domain, scenario: Any, actions: Mapping[str, NDArray[Any]], d
     Raises ArenaError `verify.actions` where the record is too short or holds what the kernel refuses.
     """
     scenario = scenario.to(device)
-    for _, state in states(domain, scenario, actions, device):
-        pass
+    ((_, state),) = deque(states(domain, scenario, actions, device), maxlen=1)
     return {name: value.double().numpy(force=True) for name, value in domain.metrics(scenario, state).items()}
 
 
-def states(domain: Domain, scenario: Any, actions: Mapping[str, NDArray[Any]], device: torch.device | str = "cpu") -> Any:
-    """Every (step, state) of a recorded episode, the first state included."""
+def states(domain: Domain, scenario: Any, actions: Mapping[str, NDArray[Any]], device: torch.device | str = "cpu") -> Iterator[tuple[int, Any]]:
+    """Every (step, state) of a recorded episode, the first state included. Raises ArenaError `verify.actions`."""
     record = {name: torch.from_numpy(np.ascontiguousarray(moves)).to(device) for name, moves in actions.items()}
+    kind = {role.name: dtype_of(role.modes[0].action_space) for role in domain.roles}
+    absent = sorted(set(kind) - set(record))
+    if absent:
+        raise ArenaError("verify.actions", f"no actions of {', '.join(absent)} were recorded", "the recording belongs to another task", step=0)
     used = dict.fromkeys(record, 0)
-    length = max((len(moves) for moves in record.values()), default=0)
     state: Any = domain.reset(scenario)
     yield 0, state
-    for step in range(min(domain.horizon, length) if domain.single else domain.horizon):
+    for step in range(domain.horizon):
         names = [domain.roles[0].name] if domain.single else list(domain.observe(scenario, state))
         if any(used[name] >= len(record[name]) for name in names):
             return
         moves = {}
         for name in names:
-            moves[name] = record[name][used[name]]
+            moves[name] = record[name][used[name]].to(kind[name])
             used[name] += 1
         try:
             state, _ = domain.advance(scenario, state, moves)
