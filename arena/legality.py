@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,13 @@ def judge(answer: Any, space: spaces.Space[Any], lead: tuple[int, ...], mask: Te
 
 def dtype_of(space: spaces.Space[Any]) -> torch.dtype:
     """The dtype in which the kernel gets actions of a space."""
-    return torch.from_numpy(np.zeros(0, space.dtype)).dtype
+    assert space.dtype is not None, f"no legality rule for {space}"
+    return _torch_dtype(space.dtype)
+
+
+@cache
+def _torch_dtype(kind: np.dtype[Any]) -> torch.dtype:
+    return torch.from_numpy(np.zeros(0, kind)).dtype
 
 
 def compact_dtype(space: spaces.Space[Any]) -> torch.dtype:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from arena.digest import digest
 from arena.errors import ArenaError, unknown
@@ -292,8 +292,7 @@ def _build(factory: Any, parameters: Mapping[str, Any], label: str) -> Agent:
 
     checked = validated(factory, parameters, label) if inspect.isclass(factory) else dict(parameters)
     if inspect.isclass(factory) and (issubclass(factory, Agent) or getattr(factory, "batched", False)):
-        made: Agent = factory(**checked)
-        return made
+        return cast("Agent", factory(**checked))
     mode = checked.pop("mode", getattr(factory, "mode", None))
     if inspect.isclass(factory):
         return Vectorised(lambda: factory(**checked), mode)

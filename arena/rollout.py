@@ -141,6 +141,7 @@ class _Game:
         self.domain, self.scenario, self.lineup = domain, scenario, lineup
         self.live = torch.ones(rows, dtype=torch.bool, device=device)
         self.count = rows  # of live rows
+        self.single = domain.single
         self.modes = {name: player.mode for name, player in lineup.items()}
         kernel = {name: domain.role(name).modes[0].action_space for name in lineup}
         self.kind = {name: dtype_of(space) for name, space in kernel.items()}
@@ -168,7 +169,7 @@ class _Game:
     def step(self, state: Any, step: int) -> Any:
         deciding = any(self.acted[name] % mode.steps == 0 for name, mode in self.modes.items())
         views: Mapping[str, Mapping[str, Tensor]] = {name: {} for name in self.lineup}
-        if deciding or not self.domain.single:
+        if deciding or not self.single:
             views = self.domain.views(self.scenario, state, self.modes)
         actions = {}
         for name, view in views.items():
@@ -189,7 +190,7 @@ class _Game:
     def decide(self, player: Player, view: Mapping[str, Tensor], step: int) -> Tensor:
         """Ask the agent; judge the answer; fail the rows it has lost."""
         role, space = self.domain.role(player.role), player.mode.action_space
-        lead = tuple(next(iter(view.values())).shape[: 1 if self.domain.single else 2])
+        lead = tuple(next(iter(view.values())).shape[: 1 if self.single else 2])
         if self.count:
             shown = {name: tensor.clone() for name, tensor in view.items()}
             shown["live"] = self.live.clone()
