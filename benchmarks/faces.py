@@ -1,14 +1,15 @@
-"""What the faces cost: kernel steps per second of bidding (1000 auctions) bare and through every face.
+"""What the faces cost: kernel steps per CPU second of bidding (1000 auctions) bare and through every face.
 
     python -m benchmarks.faces
 
-Rates of the faces include drawing and starting the next scenarios. In the slot mode one decision is 20 kernel steps. Run on an idle machine with OMP_NUM_THREADS=1.
+Rates of the faces include drawing and starting the next scenarios. In the slot mode one decision is 20 kernel steps. One
+thread and CPU time, so that other work on the machine disturbs little.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import torch
@@ -22,11 +23,11 @@ TASK, BATCH, SLOT = "bidding/standard-v1", 1024, 20
 
 
 def rate(step: Callable[[], object], seconds: float) -> float:
-    """Calls of `step` per second, the best of three spells after a first that is not counted."""
+    """Calls of `step` per CPU second, the best of three spells after a first that is not counted."""
     best = 0.0
     for spell in range(4):
-        calls, start = 0, perf_counter()
-        while (elapsed := perf_counter() - start) < seconds / 4:
+        calls, start = 0, process_time()
+        while (elapsed := process_time() - start) < seconds / 4:
             step()
             calls += 1
         best = max(best, calls / elapsed if spell else 0.0)
@@ -34,7 +35,7 @@ def rate(step: Callable[[], object], seconds: float) -> float:
 
 
 def figures(seconds: float = 4.0) -> dict[str, tuple[float, float]]:
-    """name -> (decisions/s, kernel steps/s), counted over all rows; episodes end and restart as they would in training."""
+    """name -> (decisions, kernel steps) per CPU second, counted over all rows; episodes end and restart as they would in training."""
     found = {}
     for rows in (1, BATCH):
         played = rate(_bare(rows), seconds) * rows

@@ -117,6 +117,12 @@ class ArenaParallelEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo is not 
         self._views = self.domain.views(self._scenario, self._state, self._modes)
         self._deciding = [role for role in self._views if self._acted[role] % self._modes[role].steps == 0]
 
+    @property
+    def _holding(self) -> bool:
+        """Whether the only role there is holds its decision, so that its next view is not needed yet."""
+        role = self.domain.roles[0].name
+        return self.domain.single and self._acted[role] % self._modes[role].steps != 0
+
     def _decision(self, role: str, actions: Mapping[str, Any]) -> Tensor:
         """The decision of a role [1, S, ...] ([1, ...] in a domain of one role and seat) from those of its seats."""
         names = [agent for agent, (name, _) in self._seats.items() if name == role]
@@ -141,17 +147,21 @@ class ArenaParallelEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo is not 
             for role in self._views:
                 expand = self._modes[role].expand
                 moves[role] = self._held[role] if expand is None else expand(self._scenario, self._state, self._held[role])
-                self._acted[role] += 1
             self._state, outcome = self.domain.advance(self._scenario, self._state, moves)
             self._elapsed += 1
+            self._deciding = []
+            for role in moves:
+                self._acted[role] += 1
             cost = cost + outcome.cost[0].numpy(force=True)
             for agent, (role, seat) in self._seats.items():
                 reward = outcome.reward[0] if isinstance(outcome.reward, Tensor) else outcome.reward[role][0, seat]
                 rewards[agent] = rewards[agent] + reward.numpy(force=True)
             terminated = bool(outcome.terminated[0])
             truncated = self._elapsed >= self.domain.horizon and not terminated
-            self._look()
-            if terminated or truncated or self._deciding:
+            over = terminated or truncated
+            if over or not self._holding:
+                self._look()
+            if over or self._deciding:
                 return rewards, cost, terminated, truncated
 
     def _shown(self) -> dict[str, Any]:
