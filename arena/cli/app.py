@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from arena.cli import comparing, listing, running, showing
+from arena.cli import checking, comparing, data, database, doctor, listing, running, showing, tasks, training
 
 app = typer.Typer(
     help="Decision-makers of every kind, judged on the same frozen scenarios.",
@@ -38,3 +38,11 @@ app.command("cancel")(running.cancel)
 app.command("status")(showing.status)
 app.command("leaderboard")(comparing.leaderboard)
 app.command("compare")(comparing.compare)
+app.command("verify")(checking.verify)
+app.command("replay")(checking.replay)
+app.command("train")(training.train)
+app.command("bench")(data.bench)
+app.command("doctor")(doctor.doctor)
+app.add_typer(tasks.app, name="task")
+app.add_typer(data.app, name="data")
+app.add_typer(database.app, name="db")

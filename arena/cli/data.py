@@ -1,0 +1,145 @@
+"""`arena data` and `arena bench`: the real data tasks want, and a domain's own speed figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from arena import settings
+from arena.cli.opening import Data, part
+from arena.cli.output import AsCsv, AsJson, Column, deliver, figure, literal, shown_path, table
+from arena.errors import EXIT_USAGE, ArenaError, unknown
+
+app = typer.Typer(help="Real data: what tasks want, whether it is there, whether it can be read.", no_args_is_help=True)
+Json = dict[str, Any]
+
+
+def wanted(chosen: Callable[[str, Any], bool] = lambda name, spec: True) -> list[Json]:
+    """The tasks that need real data, and whether it is there: found by loading them."""
+    from arena import registry
+
+    rows = []
+    for name, spec in registry.tasks().items():
+        if not spec.needs or not chosen(name, spec):
+            continue
+        row = {"task": name, "domain": name.split("/")[0], "needs": spec.needs, "found": True, "scenarios": None, "message": "", "expected": ""}
+        try:
+            row["scenarios"] = registry.task(name).n
+        except ArenaError as error:
+            row |= {"found": False, "message": error.message, "expected": error.hint}
+        rows.append(row)
+    return rows
+
+
+@app.command("list")
+def list_data(data: Data = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """Tasks on real data, and whether their files are there."""
+    settings.override(data=data)
+    rows, root = wanted(), settings.data_root()
+
+    def text() -> None:
+        print(f"data folder: {literal(str(root)) if root else 'none given (--data FOLDER, ARENA_DATA)'}")
+        columns = [Column("task"), Column("needs"), Column("there"), Column("", fold=True)]
+        table(columns, [(r["task"], r["needs"], "yes" if r["found"] else "no", f"{r['scenarios']:,} scenarios" if r["found"] else r["message"]) for r in rows])
+
+    deliver("arena.data/1", {"root": root, "tasks": rows}, as_json, text, as_csv, rows)
+
+
+@app.command("fetch")
+def fetch(
+    what: Annotated[str, typer.Argument(metavar="TASK|DATA", help="A task, or the data it needs.", show_default=False)],
+    data: Data = None,
+    as_json: AsJson = False,
+) -> int:
+    """Say exactly which files a task wants and how to point to them. None of these data may be passed on, so nothing is downloaded."""
+    from arena import registry
+
+    settings.override(data=data)
+    rows = wanted(lambda name, spec: what in (name, spec.needs, name.split("/")[0]) or name.startswith(f"{what}-v"))
+    if not rows:
+        known = registry.tasks()
+        if what in known:
+            raise ArenaError("data.none", f"{what} needs no data: its scenarios are drawn", f"arena run -t {what} -a AGENT")
+        raise unknown("data", what, {spec.needs for spec in known.values() if spec.needs} | {name for name, spec in known.items() if spec.needs})
+
+    def text() -> None:
+        for expected in dict.fromkeys(row["expected"] for row in rows if not row["found"]):
+            missing = [row for row in rows if row["expected"] == expected and not row["found"]]
+            for row in missing:
+                print(f"{row['task']}: {literal(row['message'])}")
+            print(f"  {literal(expected)}")
+        for row in rows:
+            if row["found"]:
+                print(f"{row['task']}: its files are there, {row['scenarios']:,} scenarios")
+
+    deliver("arena.data/1", {"root": settings.data_root(), "tasks": rows}, as_json, text)
+    return 0 if all(row["found"] for row in rows) else EXIT_USAGE
+
+
+@app.command("check")
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", show_default=False)],
+    domain: Annotated[str | None, typer.Option("--domain", "-d", help="Whose files they are.", show_default=False)] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> int:
+    """Read your files to their end and say what they are and what is wrong with them. Exit code 2 where something is."""
+    from arena import registry
+
+    able = {name: spec for name, spec in registry.domains().items() if spec.check}
+    name = domain or (next(iter(able)) if len(able) == 1 else None)
+    if name is None:
+        raise ArenaError("data.domain", "several domains read files", f"say whose they are: --domain {' or '.join(able)}")
+    if name not in able:
+        raise unknown("domain", name, able, "these read files of yours")
+    reports = part(able[name], "check")(folder)
+    rows = [{"path": str(r.path), "kind": r.kind, "ok": r.ok, "rows": r.rows, "message": r.message} for r in reports]
+    if not rows:
+        raise ArenaError("data.missing", f"{folder} holds no files", "give the folder that holds them, or one above it")
+
+    def text() -> None:
+        columns = [Column("file"), Column("kind"), Column("ok"), Column("rows", True), Column("", fold=True)]
+        table(columns, [(shown_path(r["path"]), r["kind"], "yes" if r["ok"] else "NO", f"{r['rows']:,}", r["message"]) for r in rows])
+
+    ok = all(row["ok"] for row in rows)
+    deliver("arena.files/1", {"domain": name, "folder": str(folder), "ok": ok, "files": rows}, as_json, text, as_csv, rows)
+    return 0 if ok else EXIT_USAGE
+
+
+def bench(
+    domain: Annotated[str | None, typer.Argument(metavar="[DOMAIN]", help="One domain; none: all that have figures.", show_default=False)] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """A domain's speed on this machine, as ratios to its peers where there are any."""
+    from arena import registry
+
+    known = registry.domains()
+    if domain is not None and domain not in known:
+        raise unknown("domain", domain, known)
+    specs = [known[domain]] if domain else [spec for spec in known.values() if spec.bench]
+    keys = ("what", "value", "unit", "peer", "ratio", "target", "ok")
+    rows: list[Json] = []
+    for spec in specs:
+        rows += [{"domain": spec.name, **{key: row.get(key) for key in keys}} for row in part(spec, "bench")()]
+
+    def text() -> None:
+        columns = [Column("domain"), Column("what", fold=True), Column("value", True), Column("unit"), Column("peer"), Column("ratio", True)]
+        lines = [
+            [r["domain"], str(r["what"]), _number(r["value"]), str(r["unit"] or ""), _number(r["peer"]), _number(r["ratio"]), _number(r["target"]), _met(r["ok"])]
+            for r in rows
+        ]
+        table([*columns, Column("target", True), Column("met")], lines)
+
+    deliver("arena.bench/1", {"figures": rows}, as_json, text, as_csv, rows)
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else figure(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _met(ok: Any) -> str:
+    return "" if ok is None else "yes" if ok else "NO"
