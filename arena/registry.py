@@ -249,7 +249,7 @@ def _weights_digest(target: str, weights: str) -> str:
 
 def _from_file(name: str, parameters: dict[str, Any]) -> Candidate:
     path_text, _, attribute = name.partition(":")
-    path = Path(path_text).expanduser()
+    path = Path(path_text).expanduser().resolve()  # whoever resumes the run may stand elsewhere
     if not path.is_file():
         raise ArenaError("unknown.file", f"there is no file {path_text}", "give the path of a Python file: path/to/file.py:Class")
     source = path.read_bytes()
