@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, func, select, update
 
 from arena.errors import ArenaError
-from arena.store.records import EntryRow, Json, PoolInput, StandingRecord, SuiteInput, SuiteMember, Suites, Summarise, Vector
+from arena.store.records import EntryRow, Json, PoolInput, RatingRecord, StandingRecord, SuiteInput, SuiteMember, Suites, Summarise, Vector
 from arena.store.runs import Runs, refresh_unfinished
-from arena.store.schema import agents, chunks, entries, failures, metrics, runs, standing_draws, standings, tasks
+from arena.store.schema import agents, chunks, entries, failures, metrics, ratings, runs, standing_draws, standings, tasks
 from arena.store.vectors import read_vectors
 
 _KEY = ("task_id", "role", "agent_id")
@@ -176,7 +176,7 @@ class Finishing(Runs):
         values: Json = {name: _storable(getattr(record, name)) for name in _NUMBERS}
         values |= {"runs": len(run_set), "runs_unfinished": 0, "run_set": run_set, "updated": self.now(connection)}
         values["verified"] = connection.scalar(unverified) == 0
-        draws = np.ascontiguousarray(record.draws, "<f4").tobytes()
+        draws = _floats(record.draws)
         for table, content in ((standings, values), (standing_draws, {"draws": draws})):
             connection.execute(self.insert(table).values(**where, **content).on_conflict_do_update(index_elements=_KEY, set_=content))
 
@@ -201,6 +201,21 @@ class Finishing(Runs):
 
         self.write(work)
 
+    def save_ratings(self, task_id: int, pool_digest: str, rows: Sequence[RatingRecord]) -> None:
+        """Keep the ratings of one pool of agents on one task, in place of earlier ones of the same pool."""
+
+        def work(connection: Connection) -> None:
+            pool = {"task_id": task_id, "pool_digest": pool_digest}
+            connection.execute(ratings.delete().where(ratings.c.task_id == task_id, ratings.c.pool_digest == pool_digest))
+            values = [
+                {**pool, "agent_id": r.agent_id, "rating": r.rating, "lo": r.lo, "hi": r.hi, "games": r.games, "draws": _floats(r.draws)}
+                for r in rows
+            ]
+            if values:
+                connection.execute(ratings.insert(), values)
+
+        self.write(work)
+
 
 _same_key = (
     (standing_draws.c.task_id == standings.c.task_id)
@@ -212,6 +227,10 @@ _same_key = (
 def standing_of(row: Any) -> StandingRecord:
     """The record behind a row of `standings` joined with its draws."""
     return StandingRecord(**{name: row[name] for name in _NUMBERS}, draws=np.frombuffer(row["draws"], "<f4").astype(np.float32))
+
+
+def _floats(draws: NDArray[np.float32]) -> bytes:
+    return np.ascontiguousarray(draws, "<f4").tobytes()
 
 
 def _storable(value: Any) -> Any:

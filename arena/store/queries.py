@@ -20,6 +20,7 @@ from arena.store.schema import (
     failures,
     measurements,
     metrics,
+    ratings,
     runs,
     standing_draws,
     standings,
@@ -59,6 +60,13 @@ class Queries(Finishing):
         """All board lines of an agent, with `task`, `domain`, `tier`. [1]"""
         query = select(standings, tasks.c.name.label("task"), tasks.c.domain, tasks.c.tier).join(tasks, tasks.c.id == standings.c.task_id)
         return self._dicts(query.where(standings.c.agent_id == agent_id).order_by(tasks.c.domain, tasks.c.name, standings.c.task_id))
+
+    def ratings(self, task_id: int, pool_digest: str) -> list[Json]:
+        """The ratings of a pool, best first, with `agent`, `version`, `draws` float32. [1]"""
+        query = select(ratings, agents.c.name.label("agent"), agents.c.version).join(agents, agents.c.id == ratings.c.agent_id)
+        query = query.where(ratings.c.task_id == task_id, ratings.c.pool_digest == pool_digest)
+        lines = self._dicts(query.order_by(desc(ratings.c.rating), ratings.c.agent_id))
+        return [{**line, "draws": np.frombuffer(line["draws"], "<f4").astype(np.float32)} for line in lines]
 
     def leaders(self) -> list[Json]:
         """The best line of every task and nature of agents: `task_id`, `task`, `domain`, `tier`, `nature`, `agent`, `headline`, `lo`, `hi`. [1]"""

@@ -212,6 +212,18 @@ class StandingRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RatingRecord:
+    """An agent's rating in one pool; `draws` float32 [draws]."""
+
+    agent_id: int
+    rating: float
+    lo: float
+    hi: float
+    games: int
+    draws: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class PoolInput:
     """The complete ranked runs of one agent on one task and the run that is being finished, ordered by seed.
 

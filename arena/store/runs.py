@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, case, func, select, update
+from sqlalchemy import Connection, bindparam, case, func, select, text, update
 
 from arena.errors import ArenaError, unknown
 from arena.store.catalogue import Catalogue, clean, pack
@@ -207,23 +208,29 @@ class Runs(Catalogue):
             for e, t in result.timings.items()
         ]
         totals = self._totals(result)
+        mark = {name: getattr(result, name) for name in ("chunk", "start", "n", "attempt", "seconds", "recording_digest")} | {"run_id": run_id}
 
         def work(connection: Connection) -> bool:
-            mark = {"run_id": run_id, "chunk": result.chunk, "start": result.start, "n": result.n, "attempt": result.attempt}
-            statement = self.insert(chunks).values(**mark, seconds=result.seconds, recording_digest=result.recording_digest)
-            if connection.scalar(statement.on_conflict_do_nothing().returning(chunks.c.n)) is None:
+            if self.is_postgres:
+                # As SQLite's synchronous=NORMAL: a power cut may take the last chunks, whole and in order, and resuming computes them again.
+                connection.execute(text("SET LOCAL synchronous_commit = off"))
+            if connection.scalar(self._mark, mark) is None:
                 return False
             if recording:
                 connection.execute(self.insert(recordings).values(**recording).on_conflict_do_nothing())
             for table, values in ((measurements, rows), (failures, failed), (timings, timed)):
                 if values:
-                    connection.execute(table.insert(), values)
+                    connection.execute(_INSERT[table.name], values)
             if totals:
                 connection.execute(_ADD_TOTALS, totals)
-            connection.execute(update(runs).where(runs.c.id == run_id).values(n_done=runs.c.n_done + 1))
+            connection.execute(_COUNT_DONE, {"b_id": run_id})
             return True
 
         return self.write(work)
+
+    @cached_property
+    def _mark(self) -> Any:
+        return self.insert(chunks).on_conflict_do_nothing().returning(chunks.c.n)
 
     def _plan(self, run_id: int) -> tuple[int, set[int], dict[str, int]]:
         if run_id not in self._plans:
@@ -270,6 +277,9 @@ class Runs(Catalogue):
         return self.write(lambda c: int(c.execute(self.insert(events).values(at=self.now(c), **values).returning(events.c.id)).scalar_one()))
 
 
+# Built once: building and hashing a statement costs SQLAlchemy more than SQLite needs to execute it.
+_INSERT = {table.name: table.insert() for table in (measurements, failures, timings)}
+_COUNT_DONE = update(runs).where(runs.c.id == bindparam("b_id")).values(n_done=runs.c.n_done + 1)
 _ADD_TOTALS = (
     update(entries)
     .where(entries.c.id == bindparam("b_id"))

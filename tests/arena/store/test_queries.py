@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from arena.errors import ArenaError
+from arena.store import RatingRecord
 
 
 @pytest.fixture
@@ -146,3 +147,15 @@ def test_an_empty_store_answers_everything(store):
     assert store.board("none") == store.leaders() == store.runs() == store.tasks() == store.agents() == store.stalled() == store.events(None) == []
     assert set(store.overview().values()) == {0}
     assert store.next_queued("w") is None and store.check() == [] and store.gc() == []
+
+
+def test_ratings_of_a_pool_replace_each_other(league, statements):
+    world, tasks, agents = league
+    draws = np.linspace(0, 1, 1000, dtype=np.float32)
+    for pool, names in (("a", ("pid", "mpc", "ppo")), ("b", ("pid",)), ("a", ("pid", "mpc"))):
+        rows = [RatingRecord(agents[name], 1000.0 + 5 * k, 990.0, 1010.0, 40, draws) for k, name in enumerate(names)]
+        world.store.save_ratings(tasks[0], pool, rows)
+    lines = world.store.ratings(tasks[0], "a")
+    assert [(line["agent"], line["rating"], line["games"]) for line in lines] == [("mpc", 1005.0, 40), ("pid", 1000.0, 40)]
+    assert lines[0]["draws"].tobytes() == draws.tobytes() and len(statements) == 1
+    assert len(world.store.ratings(tasks[0], "b")) == 1 and world.store.ratings(tasks[1], "a") == []
