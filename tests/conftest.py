@@ -1,0 +1,41 @@
+"""What tests of several folders share: toy domains, agents from files, stores on both engines."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from arena import registry
+
+HERE = Path(__file__).parent
+torch.set_num_threads(1)
+
+
+def _load(name: str, path: Path) -> ModuleType:
+    """A helper module under a name of its own: with `tests` on the path, its folders would hide the packages they test."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_load("toy_domains", HERE / "toy_domains.py")
+_stores = _load("store_fixtures", HERE / "arena" / "store" / "conftest.py")
+postgres, place, store = _stores.postgres, _stores.place, _stores.store
+
+
+@pytest.fixture
+def from_file():
+    """The candidate `file:Class` of tests/agents_bad."""
+    return lambda name: registry.candidate(str(HERE / "agents_bad" / name.replace(":", ".py:")))
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    return registry.task("bidding/tiny-v1")
