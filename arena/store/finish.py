@@ -207,10 +207,8 @@ class Finishing(Runs):
         def work(connection: Connection) -> None:
             pool = {"task_id": task_id, "pool_digest": pool_digest}
             connection.execute(ratings.delete().where(ratings.c.task_id == task_id, ratings.c.pool_digest == pool_digest))
-            values = [
-                {**pool, "agent_id": r.agent_id, "rating": r.rating, "lo": r.lo, "hi": r.hi, "games": r.games, "draws": _floats(r.draws)}
-                for r in rows
-            ]
+            numbers = ("agent_id", "rating", "lo", "hi", "games")
+            values = [{**pool, **{name: getattr(row, name) for name in numbers}, "draws": _floats(row.draws)} for row in rows]
             if values:
                 connection.execute(ratings.insert(), values)
 

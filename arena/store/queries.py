@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Select, Text, and_, desc, func, literal, select, union_all
 
-from arena.store.catalogue import unpack
+from arena.store.catalogue import unpack, unpack_histogram
 from arena.store.finish import Finishing
 from arena.store.records import Json, Vector
 from arena.store.schema import (
@@ -225,7 +225,7 @@ class Queries(Finishing):
         with self.reading() as connection:
             for entry_id, hist, usage in connection.execute(query.where(entries.c.run_id == run_id).order_by(timings.c.entry_id, timings.c.start)):
                 mine = merged.setdefault(entry_id, {"hist": np.zeros(64, np.int64), "usage": {}})
-                mine["hist"] += np.frombuffer(hist, "<i8")
+                mine["hist"] += unpack_histogram(hist)
                 for name, amount in (usage or {}).items():
                     mine["usage"][name] = mine["usage"].get(name, 0) + amount
         return merged

@@ -6,11 +6,10 @@ import uuid
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from sqlalchemy import Connection, bindparam, case, func, select, text, update
+from sqlalchemy import Connection, bindparam, case, func, select, update
 
 from arena.errors import ArenaError, unknown
-from arena.store.catalogue import Catalogue, clean, pack
+from arena.store.catalogue import Catalogue, clean, pack, pack_histogram
 from arena.store.recordings import recording_path
 from arena.store.records import ChunkResult, EntryRow, Json, RunRequest, RunRow
 from arena.store.schema import chunks, entries, events, failures, measurements, metrics, recordings, runs, standings, tasks, timings
@@ -204,16 +203,12 @@ class Runs(Catalogue):
             {"entry_id": f.entry_id, "scenario": f.scenario, "step": f.step, "code": f.code, "detail": clean(f.detail)} for f in result.failures
         ]
         timed = [
-            {"entry_id": e, "start": result.start, "n": result.n, "hist": np.ascontiguousarray(t.hist, "<i8").tobytes(), "usage": t.usage}
-            for e, t in result.timings.items()
+            {"entry_id": e, "start": result.start, "n": result.n, "hist": pack_histogram(t.hist), "usage": t.usage} for e, t in result.timings.items()
         ]
         totals = self._totals(result)
         mark = {name: getattr(result, name) for name in ("chunk", "start", "n", "attempt", "seconds", "recording_digest")} | {"run_id": run_id}
 
         def work(connection: Connection) -> bool:
-            if self.is_postgres:
-                # As SQLite's synchronous=NORMAL: a power cut may take the last chunks, whole and in order, and resuming computes them again.
-                connection.execute(text("SET LOCAL synchronous_commit = off"))
             if connection.scalar(self._mark, mark) is None:
                 return False
             if recording:

@@ -1,7 +1,8 @@
 """The tables of the store, once for SQLite and PostgreSQL.
 
 Keys are integers; `uid` is a UUIDv4 in hex for exports. Times are UTC microseconds since 1970. `vals` holds little-endian float64,
-`draws` little-endian float32, `hist` 64 little-endian int64. A new column or table needs a revision in `migrations/versions`.
+`draws` little-endian float32, `hist` little-endian int64 (of 64 bins those up to the last that counts anything). A new column or table
+needs a revision in `migrations/versions`.
 """
 
 from __future__ import annotations
