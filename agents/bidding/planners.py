@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from agents.bidding.bidder import Bidder, Observation
-from agents.bidding.joint import joint_table, pair_model
+from agents.bidding.joint import joint_table
 from agents.bidding.value_tables import PriceModel, ValueTable, value_table
 from domains.bidding.history import History
+from domains.bidding.stochastic import pair_model
 
 Kind = Literal["rlb", "joint"]
 _latest: dict[Kind, tuple[History, ValueTable]] = {}  # a table can take 300 MB: the last one of each kind is kept

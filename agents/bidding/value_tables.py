@@ -25,10 +25,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from arena.errors import ArenaError
+from domains.bidding.stochastic import SATURATED
 
 BLOCK = 2048  # budgets per pass: a block's windows (2048 x 301 float64) still fit the cache
 NARROW_EVERY = 8  # steps between two looks at how far a block's bids still reach
-SATURATED = 1e-9  # share of theta_bar below which a value counts as its ceiling (all auctions won)
 
 
 @dataclass(frozen=True, slots=True)

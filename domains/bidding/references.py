@@ -12,20 +12,43 @@ from arena.task import Task, Vector
 from domains.bidding.history import History
 from domains.bidding.kernel import Auctions, Bidding, Campaign
 from domains.bidding.scenarios import auctions
+from domains.bidding.stochastic import pair_model, stochastic_optimum
+
+LONGEST_TABLE = 1000  # auctions; a longer horizon's budgets make the table too large
 
 
 def references(task: Task) -> dict[str, Vector]:
-    """`ref0`: value ratio of the constant bid tuned on history, one per (campaign, c0); `ref1`: 1; `group`: the cell."""
+    """`ref0`: value ratio of the constant bid tuned on history, one per (campaign, c0); `ref1`: 1; `group`: the cell.
+
+    Where a table of the horizon can be made, also the line `stochastic`: what the best bidder without foresight can expect if the
+    history's law holds and auctions are independent, V_N(B) over the cell's mean bound. It is only drawn: under drift it is no bound.
+    """
     domain, scenario = task.domain, task.scenarios
     assert isinstance(domain, Bidding) and isinstance(scenario, Auctions)
     cells, group = np.unique(np.stack((scenario.campaign.numpy(), scenario.c0.numpy())), axis=1, return_inverse=True)
     tuned = [best_constant(domain, domain.histories[int(campaign)], float(c0)) for campaign, c0 in cells.T]
     bid = torch.tensor(tuned, dtype=torch.int32)[torch.from_numpy(group)]
-    return {
+    vectors = {
         "ref0": play(domain, scenario, lambda scenario, state: bid)["ratio"].numpy(),
         "ref1": np.ones(task.n),
         "group": group.astype(np.float64),
     }
+    if domain.payment == "second" and domain.horizon <= LONGEST_TABLE and all(len(known.theta) for known in domain.histories):
+        expected = stochastic_line(domain, scenario)
+        mean_bound = np.bincount(group, scenario.bound.numpy()) / np.bincount(group)
+        vectors["stochastic"] = expected / mean_bound[group]
+    return vectors
+
+
+def stochastic_line(domain: Bidding, scenario: Auctions) -> Vector:
+    """[B] V_N(B) of each scenario's campaign and budget."""
+    line = np.empty(len(scenario))
+    for campaign in np.unique(scenario.campaign.numpy()):
+        rows = np.flatnonzero(scenario.campaign.numpy() == campaign)
+        known = domain.histories[int(campaign)]
+        model = pair_model(known.theta, known.price, known.max_price)
+        line[rows] = stochastic_optimum(model, domain.horizon, scenario.budget.numpy()[rows])
+    return line
 
 
 def cpa_references(task: Task) -> dict[str, Vector]:

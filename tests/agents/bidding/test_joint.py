@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.bidding.joint import PairModel, joint_table, pair_model, stochastic_optimum
+from agents.bidding.joint import joint_table
+from domains.bidding.stochastic import PairModel, pair_model, stochastic_optimum
 from agents.bidding.value_tables import ValueTable
 from arena.errors import ArenaError
 

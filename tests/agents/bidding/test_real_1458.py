@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from agents.bidding.fluid import FluidPrice, fluid_price
-from agents.bidding.joint import joint_table, pair_model
+from agents.bidding.joint import joint_table
+from domains.bidding.stochastic import pair_model
 from agents.bidding.value_tables import PriceModel, ValueTable, value_table
 
 FOLDER = Path(os.environ.get("ARENA_DATA", Path(__file__).parents[3].parent / "shared" / "data")) / "bidding" / "rtbcontrol-1458"
