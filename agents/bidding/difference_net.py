@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -194,11 +195,23 @@ def labels(frame: Frame, device: str = "cpu") -> tuple[Tensor, Tensor]:
     return exact, saturation
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Layers this small gain nothing from a second thread, lose ten times on a busy machine, and give other floats on other core counts."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def fit(frame: Frame, *, seed: int, rounds: int, log: Callable[[dict[str, float]], None], device: str = "cpu") -> DifferenceNet:
     """Train on exact labels; the round with the smallest (training + held-out RMSE) / theta_bar is kept.
 
     A round shows every t in (50, T0) once, in batches of 50 times x 200 budgets drawn log-uniformly between 800 and the row's saturation,
-    so that each octave of budget per auction weighs the same. `log` receives one record per round. Raises ArenaError `train.diverged`.
+    so that each octave of budget weighs the same. `log` receives one record per round. Raises ArenaError `train.diverged`.
     """
     began = perf_counter()
     generator = torch.Generator(device).manual_seed(seed)
