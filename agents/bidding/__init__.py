@@ -18,6 +18,10 @@ AGENTS = (
         "rlb-joint", f"{_P}:RlbJoint", "classical", "dynamic programming on the joint law of value and price",
         ("bidding/tiny-*", "bidding/standard-*", "bidding/drift-*", "bidding/real-*"),
     ),
+    AgentSpec(
+        "rlb-nn", "agents.bidding.rlb_nn:RlbNn", "learned", "RLB with a network for the marginal value of budget (MapA)",
+        ("bidding/tiny-*", "bidding/standard-*", "bidding/drift-*", "bidding/large-*"), trainable=True, weights="weights/rlb-nn",
+    ),
     AgentSpec("resolve", f"{_C}:Resolve", "classical", "re-solves the fluid LP at every auction", _ALL),
     AgentSpec("dual", f"{_C}:Dual", "classical", "dual descent on the spend, eta 0.01", _ALL),
     AgentSpec("dual-slow", f"{_C}:Dual", "classical", "dual descent, eta 0.003", _ALL, {"eta": 0.003}),
