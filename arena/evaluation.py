@@ -22,7 +22,7 @@ from arena.errors import ArenaError
 from arena.integrity import with_checks
 from arena.judging import judged, per_scenario, violations
 from arena.registry import Candidate
-from arena.rollout import BREAKDOWNS, Episode, Player, batch, players, rollout
+from arena.rollout import BREAKDOWNS, Episode, Player, players, rollout
 from arena.scoring import Standing, standing, standing_of_means, suite_standing
 from arena.scoring.anchor import FEASIBLE
 from arena.store import (
@@ -117,15 +117,14 @@ def request(store: Store, task: Task, candidate: Candidate, seed: int = 0, chunk
     Raises ArenaError for an agent that cannot play the task, before anything is stored.
     """
     check_plays(candidate, task)
-    agent = candidate.make()
-    agent.check(task.view)
-    seated = players(task.domain, {task.role: agent, **{role: registry.candidate(ref).make() for role, ref in task.fill.items()}})
+    seated, roles = seat(task, candidate), candidate_roles(task)
+    for role in roles:
+        seated[role].agent.check(task.view)
     row = register_agent(store, candidate)
-    entries = [EntryRequest(task.role, -1, row.id, True, seated[task.role].mode.name, "inline")]
-    for role, reference in task.fill.items():
-        filler = register_agent(store, registry.candidate(reference))
-        entries.append(EntryRequest(role, -1, filler.id, False, seated[role].mode.name, "inline"))
-    lineup = [[e.role, e.seat, row.digest, e.mode, e.candidate] for e in entries]
+    cast = [(role, row, True) for role in roles]
+    cast += [(role, register_agent(store, registry.candidate(filler)), False) for role, filler in task.fill.items()]
+    entries = [EntryRequest(role, -1, agent.id, is_judged, seated[role].mode.name, "inline") for role, agent, is_judged in cast]
+    lineup = [[role, -1, agent.digest, seated[role].mode.name, is_judged] for role, agent, is_judged in cast]
     size = chunk or task.chunk
     wanted = RunRequest(
         task_id=register_task(store, task),
@@ -217,7 +216,7 @@ def _play(store: Store, run: RunRow, task: Task, candidate: Candidate, report: R
         if in_a_row >= GIVE_UP:
             result = _given_up(task, entries, index, start, n)
         else:
-            scenario, ids = batch(task.scenarios, slice(start, start + n)), torch.arange(start, start + n)
+            scenario, ids = task.rows(start, n), torch.arange(start, start + n)
             episode = rollout(task.domain, scenario, lineup, task=task.view, ids=ids, seed=run.seed, device=device, watch=watch)
             result = _result(store, task, entries, episode, index, start, n, tick)
             in_a_row = in_a_row + 1 if any(f.code in BREAKDOWNS for f in episode.failures) else 0
@@ -271,7 +270,10 @@ def _result(
             failures.setdefault(key, Failure(*key, f.step, f.code, detail))
     metrics = {name: per_scenario(value) for name, value in episode.metrics.items()}
     measured = {(main, name): values for name, values in judged(task, metrics, failed, slice(start, start + n)).items()}
-    timings = {entries[role].id: Timing(timing.hist, timing.nanoseconds, timing.decisions) for role, timing in episode.timings.items()}
+    timings = {
+        entries[role].id: Timing(timing.hist, timing.nanoseconds, timing.decisions, usage=timing.usage or None)
+        for role, timing in episode.timings.items()
+    }
     recording = write_recording(store.home, with_checks(episode.actions))
     return ChunkResult(index, start, n, 1, time.perf_counter() - tick, recording, measured, list(failures.values()), timings)
 
@@ -283,12 +285,14 @@ def summarise(task: Task, pool: PoolInput) -> StandingRecord:
     """One board line from all complete ranked runs of an agent."""
     clusters = task.vectors.get("cluster")
     if task.headline == "of_means":
-        assert task.function is not None
+        function, vectors = task.function, task.vectors
+        assert function is not None
         columns = [m.name for m in task.domain.metrics_spec]
         metrics = np.stack([pool.metric(name) for name in columns], axis=-1)
         groups = task.vectors.get("group", np.zeros(task.n))
         found = standing_of_means(
-            np.where(pool.failed[:, :, None], 0.0, metrics), ~pool.failed, groups, task.function, task.floor,
+            np.where(pool.failed[:, :, None], 0.0, metrics), ~pool.failed, groups,
+            lambda means: function({name: means[..., k] for k, name in enumerate(columns)}, vectors), task.floor,
             task_digest=task.digest, clusters=clusters,
         )  # fmt: skip
     else:
