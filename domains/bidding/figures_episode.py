@@ -96,11 +96,11 @@ def pacing(episode: Trace) -> go.Figure:
     slots = len(episode.size)
     shown = thinned(len(episode.time))
     ends, share = np.arange(slots + 1), np.r_[0.0, episode.size.cumsum() / episode.size.sum()]
-    spent = episode.paid.cumsum() / episode.budget
+    spent, ratio = episode.paid.cumsum() / episode.budget, coefficients(episode)
     figure.add_trace(line([0, slots], [0, 1], "even spending", GREY, "dash"), 1, 1)
     figure.add_trace(line(ends, share, "share of the traffic", ORANGE, "dot"), 1, 1)
     figure.add_trace(line(episode.time[shown], spent[shown], "spent", BLUE), 1, 1)
-    figure.add_trace(line(ends, np.r_[coefficients(episode), np.nan], "coefficient", VERMILLION, line_shape="hv", showlegend=False), 2, 1)
+    figure.add_trace(line(ends, np.r_[ratio, ratio[-1]], "coefficient", VERMILLION, line_shape="hv", showlegend=False), 2, 1)
     figure.update_xaxes(title="time (slots)", row=2, col=1)
     figure.update_yaxes(title="share of budget", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title="coefficient (CPM units)", type="log", row=2, col=1)
@@ -135,7 +135,7 @@ def bids(episode: Trace) -> go.Figure:
         shown = rows[thinned(len(rows))]
         count = f"{len(rows)}" if len(shown) == len(rows) else f"{len(shown)} of {len(rows)} shown"
         figure.add_trace(marks(relative[shown], height[shown], f"{name} ({count})", colour, symbol, 5, opacity=0.7))
-    figure.update_xaxes(title="value / click rate (log; worthless auctions left out)", type="log")
+    figure.update_xaxes(title="value / click rate (log; worthless auctions left out)", type="log", dtick=1)
     figure.update_yaxes(title="price (CPM units)", rangemode="tozero")
     return figure
 
@@ -179,7 +179,7 @@ def frontier(episode: Trace) -> go.Figure:
     near = np.searchsorted(cost, 2.5 * episode.budget, side="right")  # what lies far beyond the budget would press the rest together
     shown = thinned(near)
     spent, won = int(episode.paid.sum()), float(episode.theta[episode.won].sum())
-    share = won / episode.bound if episode.bound > 0 else float("nan")
+    share = f"{won / episode.bound:.1%} of the bound" if episode.bound > 0 else "nothing could be won"
     figure = panels(("",), alt=f"value {won:.4g} for {spent} of {episode.budget}; the bound is {episode.bound:.4g}")
     figure.add_trace(line(cost[shown], value[shown], "greedy frontier (foresight)", GREEN))
     figure.add_trace(line([episode.budget] * 2, [0, value[shown].max()], "budget", GREY, "dash"))
@@ -188,9 +188,9 @@ def frontier(episode: Trace) -> go.Figure:
         figure.add_trace(line([0, reach], [0, reach / episode.cost_limit], "cost limit (allowed above it)", VERMILLION, "dot"))
     reached = int(np.searchsorted(value, episode.bound * (1 - 1e-12)).clip(max=len(cost) - 1))
     figure.add_trace(marks([min(episode.budget, cost[reached])], [episode.bound], "bound", PURPLE, "star", 12))
-    figure.add_trace(marks([spent], [won], f"this bidder ({share:.1%} of the bound)", BLUE, "circle", 11))
+    figure.add_trace(marks([spent], [won], f"this bidder ({share})", BLUE, "circle", 11))
     figure.update_xaxes(title="money (CPM units)")
-    figure.update_yaxes(title="value (expected clicks)")
+    figure.update_yaxes(title="value (expected conversions)" if episode.domain.cpa else "value (expected clicks)")
     return figure
 
 
@@ -211,9 +211,10 @@ def prices(episode: Trace) -> go.Figure:
     figure.add_trace(line(bid, bid / (bid + scale), f"fitted bid / (bid + {scale})", ORANGE, "dash"), secondary_y=True)
     figure.add_trace(line(bid, won.cumsum() / max(won.sum(), 1), "won here, up to this price", GREEN, "dot"), secondary_y=True)
     figure.update_layout(bargap=0, barmode="overlay")
-    figure.update_xaxes(title="price, bid (CPM units)")
+    top = int(np.searchsorted(share.cumsum(), 0.9999)) + 1
+    figure.update_xaxes(title="price, bid (CPM units)", range=[-0.5, top])
     figure.update_yaxes(title="share of auctions", secondary_y=False)
-    figure.update_yaxes(title="cumulative share", range=[0, 1.02], showgrid=False, secondary_y=True)
+    figure.update_yaxes(title="cumulative share", range=[0, 1.02], dtick=0.2, tickmode="linear", showgrid=False, secondary_y=True)
     return figure
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from arena.errors import ArenaError
 from arena.scoring import interval, mean_draws
 from arena.task import Task
-from domains.bidding.figures_style import GREY, PURPLE, line, look, marks, panels, thinned
+from domains.bidding.figures_style import GREY, line, look, marks, panels, thinned
 from domains.bidding.history import Floats
 from domains.bidding.kernel import Auctions, Bidding
 
@@ -73,7 +73,7 @@ def value(task: Task, agents: Agents) -> go.Figure:
     figure.add_trace(line(labels, [1.0] * len(labels), "clairvoyant bound", GREY, "dash"))
     if "stochastic" in task.vectors:
         expected = [float(rows.mean()) for rows in _by_level(task.vectors["stochastic"], level, len(labels))]
-        figure.add_trace(line(labels, expected, "best without foresight (joint DP)", PURPLE, "dot"))
+        figure.add_trace(line(labels, expected, "best without foresight (joint DP)", GREY, "dot"))
     for kind, (name, metrics) in enumerate(agents.items()):
         ratio, style = _ratio(task, metrics), look(kind)
         groups = list(_by_level(ratio, level, len(labels)))
