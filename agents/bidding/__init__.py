@@ -4,6 +4,7 @@ from arena.registry import AgentSpec
 
 _C, _P = "agents.bidding.classical", "agents.bidding.planners"
 _ALL = ("bidding/*",)
+_BUDGET = tuple(f"bidding/{name}-*" for name in ("tiny", "standard", "drift", "first-price", "large", "real", "ipinyou"))
 _TABLES = ("bidding/tiny-*", "bidding/standard-*", "bidding/drift-*", "bidding/real-*", "bidding/ipinyou-*")
 
 AGENTS = (
@@ -30,4 +31,7 @@ AGENTS = (
     AgentSpec("pid-threshold", f"{_C}:PidThreshold", "classical", "AuctionNet's threshold pacing per slot", _ALL),
     AgentSpec("online-lp", f"{_C}:OnlineLp", "classical", "LP on past auctions, re-solved every slot", _ALL),
     AgentSpec("cpa-cap", f"{_C}:CpaCap", "classical", "budget and cost-per-conversion frontier, re-solved every slot", ("bidding/cpa-*",)),
+    AgentSpec(
+        "pace-net", "agents.bidding.pace_net:PaceNet", "learned", "re-solving with a learned correction", _BUDGET, trainable=True, weights="weights/pace-net"
+    ),
 )  # fmt: skip

@@ -1,0 +1,204 @@
+"""Training of pace-net: the auctions are played exactly, and differentiated as if winning were a smooth function of the bid.
+
+An episode's value is a function of the network's leans through the money they leave. Wins, payments and budgets are the kernel's own (each
+auction in order, ties won, the budget clamping); their derivative with respect to ln(bid) is that of a logistic win curve
+1 / (1 + (z / bid)^(1 / width)). Within a slot the sensitivities of money and value to (g, h, budget at its start) are carried forward by
+hand, three numbers a row; between slots, through the network and its inputs, they go by automatic differentiation. The inferences about
+values and prices enter the network but are not differentiated.
+
+Half of each batch has its law changed once, as tasks with `shift` do, and says so to the network; so one model plays both kinds of task.
+Update u draws from its own stream of (seed, u): an interrupted run goes on bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.bidding.pace_belief import Belief, Knowledge, knowledge
+from agents.bidding.pace_net import SPEC, PaceModel, features
+from agents.bidding.pace_slot import PlaySlot, Slot
+from arena.digest import digest
+from arena.errors import ArenaError
+from arena.learning.checkpoints import load_checkpoint, save_checkpoint
+from arena.task import TaskView
+from domains.bidding.bounds import lp_bound
+from domains.bidding.generator import SHIFT_RANGE
+from domains.bidding.kernel import Bidding
+
+
+@dataclass(frozen=True)
+class Size:
+    """pool: scenarios drawn once; batch: scenarios per update; every: updates between checkpoints; rate: highest learning rate"""
+
+    pool: int
+    batch: int
+    device: str = "cpu"
+    every: int = 25
+    rate: float = 3e-3
+
+
+SIZES = {"cpu": Size(16_384, 1024), "full": Size(131_072, 4096, "cuda", every=250)}
+WARM = 20  # updates over which the learning rate rises; it then falls as a cosine
+CLIP = 0.05  # of the gradient's norm
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Scenarios as training wants them: series auction-major."""
+
+    theta: Tensor  # [T, B] float64
+    price: Tensor  # [T, B] int64
+    budget: Tensor  # [B] float64
+    campaign: Tensor  # [B]
+    bound: Tensor  # [B] float64
+    shift: Tensor  # [B] bool
+
+
+def play(model: PaceModel, batch: Batch, known: Knowledge, domain: Bidding) -> Tensor:
+    """[B] the value won over the bound, playing every scenario of the batch to its end; differentiable in the model's weights."""
+    belief = Belief(known, batch.campaign, domain.slots, batch.shift)
+    money, total = batch.budget, torch.zeros_like(batch.budget)
+    for start in range(0, domain.horizon, domain.slot):
+        stop, left = min(start + domain.slot, domain.horizon), domain.horizon - start
+        seen = features(known, belief, money, batch.budget, left, domain.horizon, domain.max_bid)
+        slot = Slot(batch.theta[start:stop], batch.price[start:stop], batch.campaign, left, domain.max_bid)
+        money, value, bids, prices = PlaySlot.apply(model(seen.float()).double(), money, slot, known)
+        total = total + value
+        belief.learn(slot.theta, bids, prices)
+    return total / batch.bound
+
+
+class Pool:
+    """Training scenarios of a task, drawn once; `batch` adds the change of law to the second half of the rows it picks."""
+
+    def __init__(self, task: TaskView, size: int, seed: int, device: torch.device) -> None:
+        first = seed * size
+        drawn = [task.sample("train", range(i, min(i + 1024, first + size))) for i in range(first, first + size, 1024)]
+        self.shifted, self.device = bool(task.config.get("shift", False)), device
+        self.theta = torch.cat([d.theta for d in drawn]).float()  # exact: the generator rounds to 16 bits
+        self.price = torch.cat([d.price for d in drawn]).short()
+        self.budget, self.campaign, self.bound = (torch.cat([getattr(d, name) for d in drawn]) for name in ("budget", "campaign", "bound"))
+
+    def batch(self, size: int, rng: np.random.Generator, max_price: int) -> Batch:
+        rows = rng.integers(0, len(self.budget), size)
+        theta, price = self.theta[rows].double().numpy(), self.price[rows].numpy().astype(np.int32)
+        bound, shift = self.bound[rows].clone(), np.full(size, self.shifted)
+        if not self.shifted:
+            half = slice(size // 2, None)
+            shift[half] = True
+            theta[half], price[half] = changed(theta[half], price[half], rng, max_price)
+            bound[half] = torch.from_numpy(lp_bound(theta[half], price[half], self.budget[rows[half]].numpy()))
+        series = torch.from_numpy(theta.T.copy()), torch.from_numpy(price.T.astype(np.int64))
+        parts = *series, self.budget[rows].double(), self.campaign[rows], bound, torch.from_numpy(shift)
+        return Batch(*(part.to(self.device) for part in parts))
+
+
+def changed(theta: Any, price: Any, rng: np.random.Generator, max_price: int) -> tuple[Any, Any]:
+    """Values and prices [B, T] multiplied by factors of their own from a random auction on; the range of the tasks with `shift`."""
+    rows, length = theta.shape
+    later = np.arange(length) >= rng.integers(1, length, rows)[:, None]
+    by_price, by_value = np.exp(rng.uniform(*SHIFT_RANGE, (2, rows, 1)))
+    return np.where(later, np.minimum(theta * by_value, 1.0), theta), np.where(later, np.minimum(np.rint(price * by_price), max_price), price)
+
+
+def train(task: TaskView, *, seed: int, updates: int, folder: Path, log: Callable[[dict[str, float]], None], size: str = "cpu") -> None:
+    """Write a checkpoint folder (config.json, *.safetensors, training.jsonl); go on where `folder` holds an unfinished run of the same kind.
+
+    Raises ArenaError `train.task` for tasks without a budget of their own, `train.device` where the size wants a GPU that is not there,
+    `train.folder` where the folder holds another run, `train.diverged` where the objective is not finite.
+    """
+    domain, setting = task.domain, SIZES[size]
+    if not isinstance(domain, Bidding) or domain.cpa or domain.padded or domain.payment != "second":
+        raise ArenaError("train.task", f"pace-net does not learn on {task.id}", "train it on a second-price task with a budget: bidding/standard-v1")
+    if setting.device == "cuda" and not torch.cuda.is_available():
+        raise ArenaError("train.device", f"size {size!r} wants a CUDA device and there is none", "train with size=cpu")
+    device = torch.device(setting.device)
+    run = {
+        "task": task.id, "task_config": digest(dict(task.config)), "seed": seed, "updates": updates, "size": size,
+        "batch": setting.batch, "pool": setting.pool,
+    }  # fmt: skip
+
+    torch.manual_seed(seed)
+    model = PaceModel().to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=setting.rate)
+    done, seconds, lines = _resume(folder, run, model, optimizer)
+    if done >= updates:
+        return
+    began = perf_counter() - seconds
+    known, pool = knowledge(domain.histories).to(device), Pool(task, setting.pool, seed, device)
+    for update in range(done, updates):
+        rng = np.random.default_rng((seed, update))
+        for group in optimizer.param_groups:
+            group["lr"] = setting.rate * min((update + 1) / WARM, 0.5 + 0.5 * math.cos(math.pi * update / updates))
+        batch = pool.batch(setting.batch, rng, domain.max_bid)
+        ratio = play(model, batch, known, domain)
+        optimizer.zero_grad()
+        (-ratio.mean()).backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        if not torch.isfinite(norm):
+            raise ArenaError("train.diverged", f"update {update}: the gradient is not finite", f"the last good checkpoint is in {folder}")
+        optimizer.step()
+        fixed = ratio.detach()[~batch.shift]
+        line = {
+            "update": update + 1,
+            "seconds": round(perf_counter() - began, 2),
+            "auctions": (update + 1) * setting.batch * domain.horizon,
+            "ratio": float(fixed.mean()) if len(fixed) else float("nan"),
+            "ratio_shifted": float(ratio.detach()[batch.shift].mean()),
+            "gradient": float(norm),
+        }
+        line = {name: value for name, value in line.items() if not math.isnan(value)}
+        lines.append(line)
+        finished = update + 1 == updates
+        if finished or (update + 1) % setting.every == 0:
+            _save(folder, {"spec": SPEC, "run": run, "done": update + 1, "seconds": line["seconds"]}, model, None if finished else optimizer, lines)
+        log(line)
+
+
+def _save(folder: Path, config: dict[str, Any], model: PaceModel, optimizer: torch.optim.Adam | None, lines: list[dict[str, float]]) -> None:
+    parts = {"model": model.state_dict()}
+    if optimizer is not None:
+        state = optimizer.state_dict()["state"]
+        parts["optimizer"] = {f"{which}.{name}": tensor for which, entry in state.items() for name, tensor in entry.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    save_checkpoint(folder, config, parts)
+
+
+def _resume(folder: Path, run: dict[str, Any], model: PaceModel, optimizer: torch.optim.Adam) -> tuple[int, float, list[dict[str, float]]]:
+    """Load an unfinished run of this kind into model and optimizer: updates done, seconds spent, its log."""
+    if not (folder / "config.json").exists():
+        return 0, 0.0, []
+    shapes = {"model": model.shapes()}
+    config = load_checkpoint(folder, SPEC, shapes).config
+    if config["run"] != run:
+        pairs = [(key, config["run"].get(key), value) for key, value in run.items()]
+        different = ", ".join(f"{key} {there!r} instead of {value!r}" for key, there, value in pairs if there != value)
+        raise ArenaError("train.folder", f"{folder} holds another training run: {different}", "choose another folder, or train as that run did")
+    done = int(config["done"])
+    lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+    if done < run["updates"]:
+        slots = {f"{i}.{name}": shape for i, p in enumerate(model.parameters()) for name, shape in _moments(p).items()}
+        found = load_checkpoint(folder, SPEC, {**shapes, "optimizer": slots})
+        model.load_state_dict(found.parts["model"])
+        state = optimizer.state_dict()
+        for key, tensor in found.parts["optimizer"].items():
+            which, name = key.split(".")
+            state["state"].setdefault(int(which), {})[name] = tensor
+        optimizer.load_state_dict(state)
+    return done, float(config["seconds"]), [line for line in lines if line["update"] <= done]
+
+
+def _moments(parameter: Tensor) -> dict[str, tuple[int, ...]]:
+    shape = tuple(parameter.shape)
+    return {"step": (), "exp_avg": shape, "exp_avg_sq": shape}

@@ -1,0 +1,1 @@
+"""What learned agents of every domain share: checkpoints on disk."""
