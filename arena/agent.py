@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -27,7 +28,7 @@ class Brief:
 
     task: identity, configuration, public knowledge (`task.domain`) and training scenarios (`task.sample("train", indices)`)
     scenario: [B] int64, the scenario ids of the rows
-    horizon: decisions in the longest episode, in this mode
+    horizon: decisions of this role in the longest episode, in this mode
     seed: of the run; a version that holds several training seeds plays checkpoint `seed mod count`
     """
 
@@ -53,7 +54,7 @@ class Brief:
 class Agent:
     """Base class of batched agents: one call of `act` serves all scenarios of the chunk.
 
-    `act` receives `{name: [B, ...]}` (for a role of several seats [B, S, ...]) as tensors, with `live` [B] bool and, where the
+    `act` receives `{name: [B, ...]}` (for a role not declared with one seat [B, S, ...]) as tensors, with `live` [B] bool and, where the
     domain has one, `action_mask`; what comes back for rows that are not live is ignored. It returns actions [B, ...] of the
     mode's action space as a tensor or an array, of integer kind for discrete spaces, and leaves its input unchanged.
     """
@@ -61,6 +62,7 @@ class Agent:
     nature: ClassVar[Nature] = "other"
     mode: str | None = None
     batched: ClassVar[bool] = True
+    usage: Mapping[str, float] = MappingProxyType({})  # what the chunk cost beside time: calls, tokens, money, invalid answers; read after `end`
 
     def check(self, task: TaskView) -> None:
         """Before a run is stored: raise ArenaError for a task this agent cannot play, saying why."""
@@ -97,11 +99,11 @@ class Vectorised(Agent):
             if hasattr(player, "begin"):
                 player.begin(brief)
         self.names = list(brief.observation_space.spaces)
-        self.kind = brief.action_space.dtype
+        self.dims = 1 + len(brief.observation_space[self.names[0]].shape or ())
         self.fill = np.zeros(brief.action_space.shape or (), brief.action_space.dtype)
 
     def act(self, obs: Observation) -> Any:
-        if obs["live"].dim() > 1:
+        if obs[self.names[0]].dim() != self.dims:
             raise ValueError("one-observation agents play roles of one seat; write a batched Agent for several seats")
         columns = {name: obs[name].numpy(force=True) for name in self.names}
         live = obs["live"].tolist()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
@@ -41,7 +42,9 @@ class Mode:
 
     The observation space is a `Dict`; where it has a single entry the faces show that entry alone. A binding `action_mask`
     is an entry of that name ([n] of a Discrete(n), 1 = legal). A decision is held for `steps` kernel steps, and `expand` is
-    called at each of them with the state of that moment, so it may depend on what is on offer then.
+    called at each of them with the state of that moment, so it may depend on what is on offer then (and on the clock in the
+    state: row t of a plan). `expand` gives a legal kernel action for every action in the space; `legal` says, once per decision,
+    which actions [*lead] the rules allow beyond space and mask (a tour that visits every node, rows that sum to 1).
     The first mode of a role is the kernel's own: `observe` and `expand` stay None there.
     """
 
@@ -51,6 +54,7 @@ class Mode:
     steps: int = 1
     observe: Callable[[Any, Any], Observation] | None = None
     expand: Callable[[Any, Any, Tensor], Tensor] | None = None
+    legal: Callable[[Any, Any, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,14 @@ class Role:
 
     seats: how many; 0 where it varies between scenarios (then in blocks of equal shape that no chunk crosses)
     advisory: the mask in the observation informs but does not bind, because the rules say what a masked action does
+    turns: kernel steps at which the role acts in the longest episode; None: at every step (else see `Domain.acting`)
     """
 
     name: str
     modes: tuple[Mode, ...]
     seats: int = 1
     advisory: bool = False
+    turns: int | None = None
 
     def mode(self, name: str | None) -> Mode:
         """The mode called `name`; None is the kernel's own. Raises KeyError naming the modes there are."""
@@ -129,6 +135,10 @@ class Domain:
         """
         raise NotImplementedError
 
+    def acting(self, scenario: Any, state: Any) -> tuple[str, ...]:
+        """The roles that act now, the same for all scenarios of the batch; every role unless overridden."""
+        return tuple(role.name for role in self.roles)
+
     def step(self, scenario: Any, state: Any, actions: Any) -> tuple[Any, Outcome]:
         """The transition: pure, no hidden luck, no change of its inputs.
 
@@ -161,25 +171,27 @@ class Domain:
             name = self.roles[0].name
             observe = modes[name].observe if name in modes else None
             return {name: (observe or self.observe)(scenario, state)}
-        seen = self.observe(scenario, state)
-        for name in seen:
-            observe = modes[name].observe if name in modes else None
-            if observe is not None:
-                seen[name] = observe(scenario, state)
-        return dict(seen)
+        names = self.acting(scenario, state)
+        own = {name: observe for name in names if name in modes and (observe := modes[name].observe) is not None}
+        seen = self.observe(scenario, state) if len(own) < len(names) else {}
+        return {name: own[name](scenario, state) if name in own else seen[name] for name in names}
 
     def advance(self, scenario: Any, state: Any, actions: Mapping[str, Tensor]) -> tuple[Any, Outcome]:
         """`step` with the nesting."""
         return self.step(scenario, state, actions[self.roles[0].name] if self.single else actions)
 
-    def idle(self, role: str, observation: Observation) -> Tensor:
-        """The action played in a row whose agent has failed: the first legal one of the mask, else the lowest of the space."""
-        mode = self.role(role).modes[0]
-        mask = observation.get("action_mask")
-        if mask is not None:
-            return mask.to(torch.uint8).argmax(-1)
-        lead = next(iter(observation.values())).shape[: 1 if self.single else 2]
-        space = mode.action_space
-        low = torch.as_tensor(space.low if isinstance(space, spaces.Box) else getattr(space, "start", 0))
-        shape = space.shape or ()
-        return low.expand(*lead, *shape).contiguous()
+    def idle(self, role: str, observation: Mapping[str, Tensor], mode: Mode | None = None) -> Tensor:
+        """The action [*lead, ...] of a mode (the kernel's own by default) played in rows that nobody plays any more.
+
+        The first legal one of the mask, else the one nearest to zero; a domain that refuses that one overrides this.
+        """
+        mode = mode or self.role(role).modes[0]
+        space, mask = mode.action_space, observation.get("action_mask")
+        if mask is not None and isinstance(space, spaces.Discrete):
+            return mask.to(torch.uint8).argmax(-1) + int(space.start)
+        name, entry = next(iter(mode.observation_space.spaces.items()))
+        seen = observation[name]
+        lead = seen.shape[: seen.dim() - len(entry.shape or ())]
+        nearest = np.clip(0, space.low, space.high) if isinstance(space, spaces.Box) else getattr(space, "start", 0)
+        value = torch.as_tensor(np.asarray(nearest, space.dtype), device=seen.device)
+        return value.expand(*lead, *(space.shape or ())).contiguous()

@@ -84,3 +84,8 @@ class Record:
             return mine
 
         return merge(self, other)  # type: ignore[no-any-return]
+
+
+def batch(record: Record, rows: slice) -> Record:
+    """Rows of a record with each series contiguous again in its own memory order."""
+    return record[rows].map(lambda tensor: tensor.T.contiguous().T if tensor.dim() == 2 and tensor.stride(0) == 1 else tensor.contiguous())

@@ -6,12 +6,12 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,7 +19,6 @@ from arena.agent import Agent, Brief
 from arena.domain import Domain, Mode
 from arena.errors import ArenaError
 from arena.legality import Illegal, compact_dtype, dtype_of, judge
-from arena.record import Record
 from arena.task import TaskView
 
 BINS = 64  # of the decision-time histogram: bin k holds decisions of 2^k .. 2^(k+1) ns
@@ -45,6 +44,10 @@ class Timing:
     hist: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
     nanoseconds: int = 0
     decisions: int = 0
+    usage: dict[str, float] = field(default_factory=dict)
+
+    def spend(self, agent: Agent) -> None:
+        self.usage = {name: float(amount) for name, amount in agent.usage.items()}
 
     def add(self, elapsed: int, live: int) -> None:
         self.nanoseconds += elapsed
@@ -118,7 +121,7 @@ def rollout(
     game = _Game(domain, scenario, lineup, len(ids), place)
     for player in lineup.values():
         mode = player.mode
-        horizon = -(-domain.horizon // mode.steps)
+        horizon = -(-(domain.role(player.role).turns or domain.horizon) // mode.steps)
         brief = Brief(task, player.role, mode.name, mode.observation_space, mode.action_space, horizon, ids.clone(), place, seed)
         game.begin(player, brief)
     state = domain.reset(scenario)
@@ -165,17 +168,17 @@ class _Game:
         for player in self.begun:
             if player.role not in self.crashes:
                 self.guarded(player, self.domain.horizon, player.agent.end)
+            self.guarded(player, self.domain.horizon, partial(self.timings[player.role].spend, player.agent))
 
     def step(self, state: Any, step: int) -> Any:
-        deciding = any(self.acted[name] % mode.steps == 0 for name, mode in self.modes.items())
-        views: Mapping[str, Mapping[str, Tensor]] = {name: {} for name in self.lineup}
-        if deciding or not self.single:
-            views = self.domain.views(self.scenario, state, self.modes)
+        names = tuple(self.lineup) if self.single else self.domain.acting(self.scenario, state)
+        deciding = any(self.acted[name] % self.modes[name].steps == 0 for name in names)
+        views = self.domain.views(self.scenario, state, self.modes) if deciding else {}
         actions = {}
-        for name, view in views.items():
+        for name in names:
             player = self.lineup[name]
             if self.acted[name] % player.mode.steps == 0:
-                self.held[name] = self.decide(player, view, step)
+                self.held[name] = self.decide(player, views[name], state, step)
             self.acted[name] += 1
             expand = player.mode.expand
             move = self.held[name] if expand is None else expand(self.scenario, state, self.held[name]).to(self.kind[name])
@@ -187,10 +190,14 @@ class _Game:
             self.count = int(self.live.sum())
         return after
 
-    def decide(self, player: Player, view: Mapping[str, Tensor], step: int) -> Tensor:
-        """Ask the agent; judge the answer; fail the rows it has lost."""
-        role, space = self.domain.role(player.role), player.mode.action_space
-        lead = tuple(next(iter(view.values())).shape[: 1 if self.single else 2])
+    def decide(self, player: Player, view: Mapping[str, Tensor], state: Any, step: int) -> Tensor:
+        """Ask the agent; judge the answer; fail the rows it has lost. The action as the kernel wants it: [B, S, ...] where it nests."""
+        role, mode = self.domain.role(player.role), player.mode
+        space, alone = mode.action_space, role.seats == 1 and not self.single
+        if alone:  # only the kernel needs a seat axis of length 1
+            view = {name: tensor.squeeze(1) for name, tensor in view.items()}
+        lead = tuple(next(iter(view.values())).shape[: 1 if role.seats == 1 else 2])
+        action = None
         if self.count:
             shown = {name: tensor.clone() for name, tensor in view.items()}
             shown["live"] = self.live.clone()
@@ -199,32 +206,36 @@ class _Game:
             timing.add(perf_counter_ns() - start, asked)
         if self.count:
             try:
-                action, wrong = judge(answer, space, lead, None if role.advisory else view.get("action_mask"), self.live)
+                found, wrong = judge(answer, space, lead, None if role.advisory else view.get("action_mask"), self.live)
             except Illegal as error:
                 self.fail(player.role, step, "agent.illegal", str(error), self.live.nonzero()[:, 0].tolist())
             else:
                 for row, reason in wrong.items():
                     self.fail(player.role, step, "agent.illegal", reason, [row])
-                action = action.to(dtype_of(space), copy=True)
-                if len(self.live) == self.count:
-                    return action
-                return torch.where(self.live.view(-1, *[1] * (action.dim() - 1)), action, self.idle(player, view, lead))
-        return self.idle(player, view, lead)
+                action = self.kept(found.to(dtype_of(space), copy=True), player, view)
+                if mode.legal is not None:
+                    allowed = mode.legal(self.scenario, state, action.unsqueeze(1) if alone else action)
+                    refused = (self.live & ~allowed.reshape(len(self.live), -1).all(1)).nonzero()[:, 0].tolist()
+                    self.fail(player.role, step, "agent.illegal", f"the rules of mode {mode.name!r} do not allow this action", refused)
+                    action = self.kept(action, player, view)
+        if action is None:
+            action = self.domain.idle(player.role, view, mode)
+        return action.unsqueeze(1) if alone else action
 
-    def idle(self, player: Player, view: Mapping[str, Tensor], lead: tuple[int, ...]) -> Tensor:
-        """[*lead, ...] what is played in rows that no agent plays any more."""
-        space = player.mode.action_space
-        if player.mode.expand is None and "action_mask" in view:
-            return self.domain.idle(player.role, dict(view))
-        low = np.clip(0, space.low, space.high) if isinstance(space, spaces.Box) else np.asarray(getattr(space, "start", 0))
-        value = torch.as_tensor(np.asarray(low, space.dtype), device=self.live.device)
-        return value.expand(*lead, *(space.shape or ())).contiguous()
+    def kept(self, action: Tensor, player: Player, view: Mapping[str, Tensor]) -> Tensor:
+        """The action in the rows still played, idling in the others."""
+        if len(self.live) == self.count:
+            return action
+        fill = self.domain.idle(player.role, view, player.mode)
+        return torch.where(self.live.view(-1, *[1] * (action.dim() - 1)), action, fill)
 
     def guarded(self, player: Player, step: int, call: Callable[[], Any]) -> Any:
         """The agent's code, whose exceptions are its own failure; also an attempt to leave the process."""
         try:
             return call()
         except (Exception, SystemExit) as error:
+            if isinstance(error, ArenaError) and error.code.split(".")[0] in ("run", "infra"):
+                raise  # not the agent's fault (a budget cap, a cache miss): the run stays queued and is resumed
             code = "agent.died" if isinstance(error, SystemExit) else "agent.crash"
             if isinstance(error, ArenaError) and error.code in BREAKDOWNS:
                 code = error.code
@@ -270,7 +281,7 @@ def states(domain: Domain, scenario: Any, actions: Mapping[str, NDArray[Any]], d
     state: Any = domain.reset(scenario)
     yield 0, state
     for step in range(domain.horizon):
-        names = [domain.roles[0].name] if domain.single else list(domain.observe(scenario, state))
+        names = domain.acting(scenario, state)
         if any(used[name] >= len(record[name]) for name in names):
             return
         moves = {}
@@ -282,8 +293,3 @@ def states(domain: Domain, scenario: Any, actions: Mapping[str, NDArray[Any]], d
         except ValueError as error:
             raise ArenaError("verify.actions", f"step {step}: {error}", "the recording was altered", step=step) from error
         yield step + 1, state
-
-
-def batch(record: Record, rows: slice) -> Record:
-    """Rows of a record with each series contiguous again in its own memory order."""
-    return record[rows].map(lambda tensor: tensor.T.contiguous().T if tensor.dim() == 2 and tensor.stride(0) == 1 else tensor.contiguous())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from arena import registry
 from arena.digest import array_digest, digest
 from arena.domain import Domain, Metric
 from arena.errors import ArenaError
-from arena.record import Record
+from arena.record import Record, batch
 from arena.seeds import SPLITS, scenario_seeds
 
 Vector = NDArray[np.float64]
@@ -48,7 +50,9 @@ class Task:
     config: everything that defines the task and is not code (goes into the digest)
     draw: (split, indices, seeds) -> scenarios; by default the domain's `sample(seeds)`. Real data ignores the seeds.
     references: (task) -> vectors of length n: `ref0` and `ref1` of the primary metric, `group`, `cluster`, further lines
-    normalise, headline, floor: see docs/scoring.md; function: of the group means where headline is "of_means"
+    normalise, headline, floor: see docs/scoring.md
+    function: where headline is "of_means": (means, vectors) -> [...], means {metric: [..., group]} with groups in sorted order,
+        vectors as frozen; constants it uses stand in `config`, where the digest sees them
     bounded: ref1 is a proven bound, so a score above 1 is a bug
     blocks: scenario indices where a block of equal shape starts; no chunk crosses one
     chunk: scenarios a chunk should have (at most)
@@ -66,10 +70,9 @@ class Task:
     headline: Literal["mean", "iqm", "of_means"] = "mean"
     floor: float = -1.0
     bounded: bool = True
-    function: Callable[[Vector], Vector] | None = None
+    function: Callable[[Mapping[str, Vector], Mapping[str, Vector]], Vector] | None = None
     candidates: tuple[str, ...] = ()
     fill: Mapping[str, str] = field(default_factory=dict)
-    fill_digests: Mapping[str, str] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     blocks: tuple[int, ...] = (0,)
     chunk: int = 256
@@ -89,9 +92,24 @@ class Task:
         return self.draw(split, indices, seeds) if self.draw else self.domain.sample(seeds)
 
     @cached_property
+    def parts(self) -> list[Record]:
+        """The test set, one record per block; drawn or loaded once per process."""
+        return [self.sample("test", range(start, end)) for start, end in self._spans]
+
+    @cached_property
     def scenarios(self) -> Record:
-        """The test set, whole; drawn or loaded once per process."""
-        return self.sample("test", range(self.n))
+        """The test set, whole: for tasks whose scenarios all have one shape."""
+        return self.parts[0] if len(self.blocks) == 1 else self.sample("test", range(self.n))
+
+    def rows(self, start: int, n: int) -> Record:
+        """Test scenarios start .. start + n - 1 of one block (a chunk)."""
+        block = bisect_right(self.blocks, start) - 1
+        first = self.blocks[block]
+        return batch(self.parts[block], slice(start - first, start - first + n))
+
+    @property
+    def _spans(self) -> list[tuple[int, int]]:
+        return list(zip(self.blocks, [*self.blocks[1:], self.n], strict=True))
 
     @property
     def view(self) -> TaskView:
@@ -100,12 +118,7 @@ class Task:
     def chunks(self, size: int | None = None) -> list[tuple[int, int]]:
         """(start, n) of every chunk: at most `size` scenarios, none across a block border."""
         size = size or self.chunk
-        borders = [*self.blocks, self.n]
-        return [
-            (start, min(size, end - start))
-            for begin, end in zip(borders, borders[1:], strict=False)
-            for start in range(begin, end, size)
-        ]
+        return [(start, min(size, end - start)) for begin, end in self._spans for start in range(begin, end, size)]
 
     # ---- what is frozen -------------------------------------------------------------------------------------------
 
@@ -120,10 +133,10 @@ class Task:
 
     @cached_property
     def pieces(self) -> list[str]:
-        """Digests of the test scenarios, `PIECE` at a time."""
+        """Digests of the test scenarios, at most `PIECE` at a time, block by block."""
         found = []
-        for start in range(0, self.n, PIECE):
-            part = self.scenarios[slice(start, start + PIECE)]
+        for start, n in self.chunks(PIECE):
+            part = self.rows(start, n)
             found.append(digest({name: array_digest(tensor.numpy(force=True)) for name, tensor in part.tensors().items()}))
         return found
 
@@ -165,7 +178,7 @@ class Task:
             "vectors": {name: array_digest(vector) for name, vector in self.vectors.items()},
             "metrics": [[m.name, m.unit, m.direction, m.role, m.threshold, m.scale] for m in self.domain.metrics_spec],
             "score": [self.headline, self.normalise, self.floor, list(self.candidates), list(self.groups)],
-            "fill": dict(self.fill_digests),
+            "fill": {role: registry.candidate(reference).digest for role, reference in self.fill.items()},
         }
 
     @cached_property
@@ -179,7 +192,8 @@ class Task:
             detail = ", ".join(parts)
             if "scenarios" in parts and len(was["scenarios"]) == len(found["scenarios"]):
                 first = next(i for i, (a, b) in enumerate(zip(was["scenarios"], found["scenarios"], strict=True)) if a != b)
-                detail += f" (first differing scenarios {first * PIECE}..{min(self.n, (first + 1) * PIECE) - 1})"
+                start, n = self.chunks(PIECE)[first]
+                detail += f" (first differing scenarios {start}..{start + n - 1})"
             raise ArenaError(
                 "task.changed",
                 f"{self.id} is not the task that was frozen: {detail} differ",

@@ -164,7 +164,7 @@ class Village(Domain):
     def __init__(self) -> None:
         worker = spaces.Dict({"skill": box(0, 1), "tax": box(0, 1), "action_mask": spaces.MultiBinary(4)})
         self.roles = (
-            Role("planner", (Mode("rate", spaces.Dict({"wealth": box(-np.inf, np.inf)}), box(0, 1, (), np.float32)),)),
+            Role("planner", (Mode("rate", spaces.Dict({"wealth": box(-np.inf, np.inf)}), box(0, 1, (), np.float32)),), turns=3),
             Role("worker", (Mode("effort", worker, spaces.Discrete(4)),), seats=0),
         )
 
@@ -176,6 +176,9 @@ class Village(Domain):
         assert bool((scenario.seats == seats).all()), "no chunk crosses a block"
         nothing = torch.zeros_like(scenario.skill[:, :seats])
         return Season(0, nothing, nothing[:, 0])
+
+    def acting(self, scenario: People, state: Season) -> tuple[str, ...]:
+        return ("planner", "worker") if state.t % 10 == 0 else ("worker",)
 
     def observe(self, scenario: People, state: Season) -> dict[str, dict[str, Tensor]]:
         skill = scenario.skill[:, : state.wealth.shape[1]]
@@ -269,10 +272,9 @@ def village(candidates: tuple[str, ...], fill: Mapping[str, str]) -> Task:
     def draw(split: str, indices: Sequence[int], seeds: Sequence[int]) -> People:
         return People(uniform(seeds, 4), torch.tensor([2 if index < 3 else 4 for index in indices]))
 
-    digests = {role: registry.candidate(name).digest for role, name in fill.items()}
     return Task(
         f"village/{'-'.join(candidates)}-v1", Village(), "tiny", 7, {}, _against(0.0, 100.0), draw=draw,
-        candidates=candidates, fill=fill, fill_digests=digests, blocks=(0, 3), chunk=4, bounded=False,
+        candidates=candidates, fill=fill, blocks=(0, 3), chunk=4, bounded=False,
     )  # fmt: skip
 
 

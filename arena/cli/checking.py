@@ -22,7 +22,9 @@ SHOWN = 10  # mismatches that are printed
 
 def verify(
     run_ids: Annotated[list[int], typer.Argument(metavar="RUN...", help="Runs.", show_default=False)],
-    sample: Annotated[float, typer.Option("--sample", help="Share of the chunks to replay; only all of them make a run verified.", min=0.0, max=1.0)] = 1.0,
+    sample: Annotated[
+        float, typer.Option("--sample", help="Share of the chunks to replay; only all of them make a run verified.", min=0.0, max=1.0)
+    ] = 1.0,
     on: Device = None,
     data: Data = None,
     as_json: AsJson = False,
@@ -68,7 +70,9 @@ def replay(
     run_id: RunId,
     scenario: Annotated[int, typer.Option("--scenario", "-s", help="Index of the scenario.", min=0, show_default=False)],
     rows: Annotated[int, typer.Option("--rows", help="Steps to print, from both ends; 0: all.", min=0)] = 20,
-    figure_file: Annotated[Path | None, typer.Option("--figure", help="Write the domain's figures of the episode to this HTML file.", show_default=False)] = None,
+    figure_file: Annotated[
+        Path | None, typer.Option("--figure", help="Write the domain's figures of the episode to this HTML file.", show_default=False)
+    ] = None,
     on: Device = None,
     data: Data = None,
     as_json: AsJson = False,
@@ -114,9 +118,9 @@ def _actions(store: Store, task: Task, run_id: int, scenario: int) -> dict[str, 
 
 def _derive(task: Task, scenario: int, actions: dict[str, Any], place: str) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Every step (the actions taken, the state they led to) and the metrics of one episode."""
-    from arena.rollout import batch, states
+    from arena.rollout import states
 
-    world = batch(task.scenarios, slice(scenario, scenario + 1)).to(place)
+    world = task.rows(scenario, 1).to(place)
     steps: list[dict[str, Any]] = []
     state: Any = None
     for step, state in states(task.domain, world, actions, place):
@@ -175,9 +179,12 @@ def _draw(task: Task, scenario: int, actions: dict[str, Any], path: Path) -> Non
     """The domain's figures of the episode as one HTML file that needs no network."""
     from arena import registry
 
-    figures = part(registry.domain_of(task.id), "figures").draw(task, scenario, actions)
+    moves = {role: tensor[:, 0] for role, tensor in actions.items()}
+    figures = part(registry.domain_of(task.id), "figures").draw(task, scenario, moves)
     pieces = [drawn.to_html(full_html=False, include_plotlyjs=index == 0) for index, drawn in enumerate(figures.values())]
-    page = f"<!DOCTYPE html><html><head><meta charset='utf-8'><title>{task.id}, scenario {scenario}</title></head><body>{''.join(pieces)}</body></html>"
+    page = (
+        f"<!DOCTYPE html><html><head><meta charset='utf-8'><title>{task.id}, scenario {scenario}</title></head><body>{''.join(pieces)}</body></html>"
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")

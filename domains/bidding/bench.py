@@ -22,7 +22,7 @@ from torch import Tensor
 from arena import registry
 from arena.agent import Agent, Brief
 from arena.faces.gymnasium import ArenaEnv
-from arena.rollout import batch, players, rollout
+from arena.rollout import players, rollout
 from arena.seeds import scenario_seeds
 from arena.task import Task, TaskView
 from domains.bidding.bounds import lp_bound
@@ -207,7 +207,7 @@ def play_task(task: Task, agent: Agent) -> None:
     lineup = players(task.domain, {task.role: agent})
     for start, n in task.chunks():
         episode = rollout(
-            task.domain, batch(task.scenarios, slice(start, start + n)), lineup, task=task.view, ids=torch.arange(start, start + n)
+            task.domain, task.rows(start, n), lineup, task=task.view, ids=torch.arange(start, start + n)
         )
         if episode.failures:
             raise RuntimeError(f"{type(agent).__name__} failed on {task.id}: {episode.failures[0].detail}")

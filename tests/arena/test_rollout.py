@@ -7,7 +7,8 @@ from toy_domains import Policy, aim, entrant, village, walk
 
 from arena import registry
 from arena.evaluation import seat
-from arena.rollout import batch, replay, rollout
+from arena.record import batch
+from arena.rollout import replay, rollout
 
 
 def play(task, candidate, size=None, seed=0):

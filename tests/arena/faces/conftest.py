@@ -128,6 +128,9 @@ class Congestion(Domain):
         nothing = scenario.load[:, 0] * 0
         return Traffic(0, nothing, nothing, nothing[:, None].expand(-1, 3))
 
+    def acting(self, scenario: Roads, state: Traffic) -> tuple[str, ...]:
+        return ("driver",) if state.t % 2 else ("driver", "planner")
+
     def observe(self, scenario: Roads, state: Traffic) -> dict[str, dict[str, Tensor]]:
         toll, share = state.toll[:, None].expand(-1, 3), state.share[:, None].expand(-1, 3)
         seen = {"driver": {"toll": toll[..., None], "share": share}}
