@@ -12,6 +12,7 @@ _EXIT_BY_CODE = {
     "infra": EXIT_STORE,
     "verify": EXIT_MISMATCH,
     "unknown": EXIT_NOT_FOUND,
+    "internal": EXIT_INTERNAL,
     "kernel": EXIT_INTERNAL,
     "score": EXIT_INTERNAL,
 }

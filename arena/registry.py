@@ -223,7 +223,9 @@ def candidate(reference: str) -> Candidate:
         raise unknown("agent", name, known, "arena list agents shows all; a file is given as path/to/file.py:Class")
     spec = known[name]
     merged = {**spec.parameters, **parameters}
-    identity = {"target": spec.target, "parameters": merged, "version": spec.version, "weights": _weights_digest(spec.target, spec.weights)}
+    own = merged.get("checkpoint")  # a folder the user trained: what is in it counts, wherever it lies
+    weights = _folder_digest(Path(str(own)).expanduser()) if own else _weights_digest(spec.target, spec.weights)
+    identity = {"target": spec.target, "parameters": merged, "version": spec.version, "weights": weights}
     shown = f"{name}({','.join(f'{key}={value}' for key, value in sorted(parameters.items()))})" if parameters else name
 
     def make() -> Agent:
@@ -240,7 +242,10 @@ def _weights_digest(target: str, weights: str) -> str:
         return ""
     module = importlib.util.find_spec(target.split(":")[0])
     assert module is not None and module.origin is not None
-    folder = Path(module.origin).parent / weights
+    return _folder_digest(Path(module.origin).parent / weights)
+
+
+def _folder_digest(folder: Path) -> str:
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         total.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())

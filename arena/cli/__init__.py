@@ -32,8 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, typer.BadParameter.__mro__[2]):  # ClickException, wherever this Typer keeps it
             hint = f"{_command(error)} --help shows how it is used"
-            return _report(as_json, EXIT_USAGE, "usage", error.format_message().rstrip("."), hint, {})
+            return _report(as_json, EXIT_USAGE, "usage", _usage(error), hint, {})
         return _unexpected(as_json, error)
+
+
+def _usage(error: Any) -> str:
+    return str(error.format_message()).rstrip(".")
 
 
 def _command(error: Any) -> str:

@@ -33,7 +33,9 @@ def leaderboard(
         rows = [row for row in opened.tasks() if row["agents"]]
         if what is not None:
             rows = _matching(opened, rows, what)
-        boards = [read_board(opened, row["id"]) for row in sorted(rows, key=lambda row: (row["domain"], row["tier"] == "suite", row["name"], -row["id"]))]
+        boards = [
+            read_board(opened, row["id"]) for row in sorted(rows, key=lambda row: (row["domain"], row["tier"] == "suite", row["name"], -row["id"]))
+        ]
 
     def text() -> None:
         for number, board in enumerate(boards):
@@ -106,12 +108,21 @@ def compare(
 
     def text() -> None:
         print(f"{row.name}   {row.n_scenarios:,} scenarios")
-        table([Column("agent", fold=True), Column("score (95 %)")], [(e.name, span(e.standing.headline, e.standing.lo, e.standing.hi)) for e in entrants])
+        table(
+            [Column("agent", fold=True), Column("score (95 %)")],
+            [(e.name, span(e.standing.headline, e.standing.lo, e.standing.hi)) for e in entrants],
+        )
         print()
         holm = any(c.p_holm is not None for c in found)
         columns = [Column("difference", fold=True), Column("paired (95 %)"), Column("p", True), *([Column("p (Holm)", True)] if holm else [])]
         lines = [
-            [f"{c.a} - {c.b}", span(c.difference, c.lo, c.hi, "+"), figure(c.p, 2), *([figure(c.p_holm, 2)] if holm else []), figure(c.improvement, 2)]
+            [
+                f"{c.a} - {c.b}",
+                span(c.difference, c.lo, c.hi, "+"),
+                figure(c.p, 2),
+                *([figure(c.p_holm, 2)] if holm else []),
+                figure(c.improvement, 2),
+            ]
             for c in found
         ]
         table([*columns, Column("P(improve)", True)], lines)

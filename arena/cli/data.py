@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated, Any
 
 import typer
 
 from arena import settings
 from arena.cli.opening import Data, part
-from arena.cli.output import AsCsv, AsJson, Column, deliver, figure, literal, shown_path, table
+from arena.cli.output import WIDTH, AsCsv, AsJson, Column, deliver, figure, literal, shown_path, table
 from arena.errors import EXIT_USAGE, ArenaError, unknown
 
 app = typer.Typer(help="Real data: what tasks want, whether it is there, whether it can be read.", no_args_is_help=True)
@@ -43,7 +44,10 @@ def list_data(data: Data = None, as_json: AsJson = False, as_csv: AsCsv = False)
     def text() -> None:
         print(f"data folder: {literal(str(root)) if root else 'none given (--data FOLDER, ARENA_DATA)'}")
         columns = [Column("task"), Column("needs"), Column("there"), Column("", fold=True)]
-        table(columns, [(r["task"], r["needs"], "yes" if r["found"] else "no", f"{r['scenarios']:,} scenarios" if r["found"] else r["message"]) for r in rows])
+        table(
+            columns,
+            [(r["task"], r["needs"], "yes" if r["found"] else "no", f"{r['scenarios']:,} scenarios" if r["found"] else r["message"]) for r in rows],
+        )
 
     deliver("arena.data/1", {"root": root, "tasks": rows}, as_json, text, as_csv, rows)
 
@@ -66,11 +70,12 @@ def fetch(
         raise unknown("data", what, {spec.needs for spec in known.values() if spec.needs} | {name for name, spec in known.items() if spec.needs})
 
     def text() -> None:
-        for expected in dict.fromkeys(row["expected"] for row in rows if not row["found"]):
-            missing = [row for row in rows if row["expected"] == expected and not row["found"]]
-            for row in missing:
-                print(f"{row['task']}: {literal(row['message'])}")
-            print(f"  {literal(expected)}")
+        missing = [row for row in rows if not row["found"]]
+        for row in missing:
+            print(literal(f"{row['task']}: {row['message']}"))
+        for needs in dict.fromkeys(row["needs"] for row in missing):
+            first = next(row for row in missing if row["needs"] == needs)
+            print(fill(literal(f"{needs}, for {first['task']}: {first['expected']}"), WIDTH, subsequent_indent="  "))
         for row in rows:
             if row["found"]:
                 print(f"{row['task']}: its files are there, {row['scenarios']:,} scenarios")
@@ -129,7 +134,16 @@ def bench(
     def text() -> None:
         columns = [Column("domain"), Column("what", fold=True), Column("value", True), Column("unit"), Column("peer"), Column("ratio", True)]
         lines = [
-            [r["domain"], str(r["what"]), _number(r["value"]), str(r["unit"] or ""), _number(r["peer"]), _number(r["ratio"]), _number(r["target"]), _met(r["ok"])]
+            [
+                r["domain"],
+                str(r["what"]),
+                _number(r["value"]),
+                str(r["unit"] or ""),
+                _number(r["peer"]),
+                _number(r["ratio"]),
+                _number(r["target"]),
+                _met(r["ok"]),
+            ]
             for r in rows
         ]
         table([*columns, Column("target", True), Column("met")], lines)

@@ -87,6 +87,7 @@ def _machine(problems: list[str]) -> Json:
     place = home
     while not place.exists():
         place = place.parent
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         wish = settings.setting("device").value
     except ArenaError:
@@ -94,7 +95,7 @@ def _machine(problems: list[str]) -> Json:
     if wish.startswith("cuda") and not gpus:
         problems.append(f"the setting device is {wish}, and PyTorch sees no GPU")
     return {
-        "platform": platform.platform(), "cores": os.cpu_count(), "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "platform": platform.platform(), "cores": os.cpu_count(), "cores_usable": usable,
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "memory_free": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES"),
         "home": str(home), "disk_free": shutil.disk_usage(place).free, "filesystem": filesystem(place), "gpus": gpus, "cuda": torch.version.cuda,
         "threads": {"torch": torch.get_num_threads(), **{name: os.environ.get(name) for name in THREADS}},
@@ -152,7 +153,7 @@ def _print(found: Json) -> None:
     rows: list[tuple[str, object]] = [
         ("python", f"{found['python']} on {machine['platform']}"),
         ("packages", packages + (f"; not installed: {absent}" if absent else "")),
-        ("cores", f"{machine['cores_usable'] or machine['cores']} of {machine['cores']}"),
+        ("cores", f"{machine['cores_usable']} of {machine['cores']}"),
         ("memory", f"{size(machine['memory_free'])} free of {size(machine['memory'])}"),
         ("disk", f"{size(machine['disk_free'])} free in {machine['home']} ({machine['filesystem'] or 'unknown file system'})"),
         ("GPU", gpus),

@@ -52,7 +52,7 @@ def tasks(
     known = registry.domains()
     if domain is not None and domain not in known:
         raise unknown("domain", domain, known)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "task": name, "domain": name.split("/")[0], "tier": spec.tier, "scenarios": spec.n or None, "needs": spec.needs or None,
             "ranked": spec.ranked, "summary": spec.summary,

@@ -52,7 +52,9 @@ def device(asked: str | None) -> str:
     there = torch.cuda.device_count() if place.type == "cuda" else 0
     if place.type != "cuda" or (place.index or 0) >= there:
         found = ", ".join(f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(there)) or "no GPU"
-        raise ArenaError("device.missing", f"device {name} was asked for, PyTorch {torch.__version__} sees {found}", "leave --device away to use the CPU")
+        raise ArenaError(
+            "device.missing", f"device {name} was asked for, PyTorch {torch.__version__} sees {found}", "leave --device away to use the CPU"
+        )
     return name
 
 

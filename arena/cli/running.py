@@ -50,7 +50,7 @@ def run(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     quiet: Quiet = False,
-) -> None | int:
+) -> int:
     """Run agents on tasks and print the board.
 
     A run that was begun is continued, one that is complete is not played again. Ctrl-C leaves a run that `arena resume` finishes.
@@ -65,7 +65,8 @@ def run(
     needed = needed_for(items)
     if dry_run:
         opened = store_or_none()
-        return _print_plan([forecast(opened, item) for item in items], as_json, as_csv)
+        _print_plan([forecast(opened, item) for item in items], as_json, as_csv)
+        return 0
     place = device(on)
     check_disk(needed, settings.home())
     from arena.evaluation import request
@@ -91,7 +92,7 @@ def resume(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     quiet: Quiet = False,
-) -> None | int:
+) -> int:
     """Continue runs that were interrupted, failed or cancelled. Nothing is played twice."""
     from arena.evaluation import stored_candidate
 
@@ -157,10 +158,11 @@ def _play(store: Store, jobs: Sequence[Job], place: str, quiet: bool) -> Job | N
                 job.run = execute(store, job.run, job.task, job.candidate, watcher.report, place)
             except KeyboardInterrupt:
                 return job
-            except ArenaError as error:
+            except Exception as error:
                 if len(jobs) == 1:
                     raise
-                job.error, job.run = error, store.run_row(job.run.id)
+                job.error = error if isinstance(error, ArenaError) else ArenaError("internal", f"{type(error).__name__}: {error}")
+                job.run = store.run_row(job.run.id)
                 notice(f"error: {error}")
             watcher.end(job.run.status)
     return None
@@ -199,7 +201,10 @@ def _tell_failures(store: Store, jobs: Sequence[Job], quiet: bool) -> None:
         if lost:
             first = lost[0]
             story = str(first["detail"]).split("\n")[0]
-            notice(f"run {job.run.id}: {job.candidate.name} failed scenario {first['scenario']} at step {first['step']} ({first['code']}): {story}", quiet)
+            notice(
+                f"run {job.run.id}: {job.candidate.name} failed scenario {first['scenario']} at step {first['step']} ({first['code']}): {story}",
+                quiet,
+            )
             notice(f"  all of them: arena status {job.run.id}", quiet)
 
 
@@ -209,14 +214,23 @@ def _print_plan(planned: list[dict[str, Any]], as_json: bool, as_csv: bool) -> N
     needed = sum(p["bytes"] for p in planned)
 
     def text() -> None:
-        columns = [Column("task"), Column("agent", fold=True), Column("seed", True), Column("scenarios", True), Column("chunks", True), Column("state")]
+        columns = [
+            Column("task"),
+            Column("agent", fold=True),
+            Column("seed", True),
+            Column("scenarios", True),
+            Column("chunks", True),
+            Column("state"),
+        ]
         rows = []
         for p in planned:
             state = "new" if p["run"] is None else f"run {p['run']}, {p['status']}"
             chunks = f"{p['chunks_done']}/{p['chunks']}" if p["chunks_done"] else str(p["chunks"])
             rows.append([p["task"], p["agent"], str(p["seed"]), f"{p['scenarios']:,}", chunks, state, duration(p["seconds"])])
         table([*columns, Column("time", True)], rows)
-        print(f"{len(planned)} runs, {'about ' + duration(total) if total is not None else 'time not known before a first run'}, up to {size(needed)} on disk")
+        count = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
+        when = f"about {duration(total)}" if total is not None else "time not known before a first run"
+        print(f"{count}, {when}, up to {size(needed)} on disk")
 
     deliver("arena.plan/1", {"runs": planned, "seconds": total, "bytes": needed}, as_json, text, as_csv, planned)
 

@@ -21,7 +21,9 @@ Json = dict[str, Any]
 
 
 @app.command("agent")
-def agent(reference: Annotated[str, typer.Argument(metavar="AGENT", help="Name, name@version or number.", show_default=False)], as_json: AsJson = False) -> None:
+def agent(
+    reference: Annotated[str, typer.Argument(metavar="AGENT", help="Name, name@version or number.", show_default=False)], as_json: AsJson = False
+) -> None:
     """An agent: what it is and plays, its versions, where it stands."""
     from arena import registry
 
@@ -36,8 +38,10 @@ def agent(reference: Annotated[str, typer.Argument(metavar="AGENT", help="Name, 
             if reference.isdecimal():
                 name = opened.agent(int(reference)).name
                 spec = known.get(name)
-            versions = [_version(opened, row) for row in found if row["name"] == name and reference in (name, f"{name}@{row['version']}", str(row["id"]))]
-            known |= dict.fromkeys((row["name"] for row in found if row["name"] not in known), spec)  # type: ignore[arg-type]
+            versions = [
+                _version(opened, row) for row in found if row["name"] == name and reference in (name, f"{name}@{row['version']}", str(row["id"]))
+            ]
+            known |= dict.fromkeys((row["name"] for row in found if row["name"] not in known), spec)
     if not versions and (spec is None or "@" in reference):
         raise unknown("agent", reference, known, "arena list agents shows all")
     document = {"agent": name, "listed": None if spec is None else _spec(spec), "versions": versions}
@@ -59,8 +63,8 @@ def _version(store: Store, row: Json) -> Json:
     standings = [{key: line[key] for key in keys} for line in store.standings(row["id"])]
     return {
         "id": row["id"], "uid": row["uid"], "version": row["version"], "nature": row["nature"], "kind": row["kind"], "spec": row["spec"],
-        "digest": row["digest"], "artifact_digest": row["artifact_digest"], "card": row["card"], "tags": row["tags"], "created": moment(row["created"]),
-        "retired": moment(row["retired"]), "standings": standings,
+        "digest": row["digest"], "artifact_digest": row["artifact_digest"], "card": row["card"], "tags": row["tags"],
+        "created": moment(row["created"]), "retired": moment(row["retired"]), "standings": standings,
     }  # fmt: skip
 
 
@@ -199,5 +203,3 @@ def _next(run: Json) -> str:
     if run["status"] == "complete" and run["verified"] is None:
         return f"check it with: arena verify {run['run']}"
     return ""
-
-

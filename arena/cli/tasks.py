@@ -35,7 +35,9 @@ def show_task(reference: str, as_json: bool) -> None:
     spec = registry.tasks()[task.id]
     domain = task.domain
     vectors = {
-        name: {"mean": float(v.mean()), "min": float(v.min()), "max": float(v.max())} for name, v in task.vectors.items() if name not in ("group", "cluster")
+        name: {"mean": float(v.mean()), "min": float(v.min()), "max": float(v.max())}
+        for name, v in task.vectors.items()
+        if name not in ("group", "cluster")
     }
     document = {
         "task": task.id, "domain": domain.name, "tier": task.tier, "ranked": spec.ranked, "summary": task.summary,
@@ -46,12 +48,15 @@ def show_task(reference: str, as_json: bool) -> None:
         "roles": [
             {
                 "role": role.name, "seats": role.seats,
-                "modes": [{"mode": m.name, "observation": str(m.observation_space), "action": str(m.action_space), "steps": m.steps} for m in role.modes],
+                "modes": [
+                    {"mode": m.name, "observation": str(m.observation_space), "action": str(m.action_space), "steps": m.steps} for m in role.modes
+                ],
             }
             for role in domain.roles
         ],
         "metrics": [
-            {"name": m.name, "unit": m.unit, "direction": m.direction, "role": m.role, "threshold": m.threshold, "help": m.help} for m in domain.metrics_spec
+            {"name": m.name, "unit": m.unit, "direction": m.direction, "role": m.role, "threshold": m.threshold, "help": m.help}
+            for m in domain.metrics_spec
         ],
     }  # fmt: skip
     deliver("arena.task/1", document, as_json, lambda: _print_task(document))
@@ -137,7 +142,10 @@ def power(reference: TaskName, as_json: AsJson = False) -> None:
         columns += [Column(f"h = {h:g}", True) for h in WIDTHS]
         table(
             columns,
-            [[a["agent"], figure(a["score"]), figure(a["sd"]), figure(a["half_width"]), *(f"{n:,}" for n in a["scenarios"].values())] for a in agents],
+            [
+                [a["agent"], figure(a["score"]), figure(a["sd"]), figure(a["half_width"]), *(f"{n:,}" for n in a["scenarios"].values())]
+                for a in agents
+            ],
         )
         if neighbours:
             print("\nscenarios to find a paired difference with 80 % power, neighbours on the board")

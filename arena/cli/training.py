@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import shutil
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +28,7 @@ def train(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train an agent. The checkpoint folder appears whole, or not at all when training is interrupted."""
+    """Train an agent. An interrupted training goes on when it is asked for again, where the agent can do that."""
     from arena import registry
 
     settings.override(data=data)
@@ -43,24 +41,22 @@ def train(
         able = [name for name, spec in registry.agents().items() if spec.trainable]
         raise ArenaError("agent.untrainable", f"{candidate.name} does not learn", f"these do: {', '.join(able) or 'none yet'}")
     options = _budget(learner, budget, candidate.name)
-    folder = out or settings.home() / "agents" / registry.parse(agent)[0] / f"seed-{seed}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ArenaError("train.exists", f"{shown_path(folder)} is there already", "train another --seed, name another --out, or move it away")
-    log = _Log(folder, quiet)
-    notice(f"{candidate.name} learns on {chosen.id}, seed {seed}", quiet)
+    folder = (out or settings.home() / "agents" / registry.parse(agent)[0] / f"seed-{seed}").resolve()
+    log = _Log(quiet)
+    going_on = folder.is_dir() and any(folder.iterdir())
+    notice(f"{candidate.name} learns on {chosen.id}, seed {seed}" + (f", going on in {shown_path(folder)}" if going_on else ""), quiet)
     try:
-        learner.train(chosen.view, seed=seed, folder=log.partial, log=log.add, **options)
-        log.close()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists():
-            folder.rmdir()  # an empty one, as was checked
-        log.partial.rename(folder)
-    except BaseException:
-        log.close()
-        shutil.rmtree(log.partial, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        learner.train(chosen.view, seed=seed, folder=folder, log=log.add, **options)
+    except OSError as error:
+        raise ArenaError("store.io", f"{folder} cannot be written: {error.strerror or error}", "name another folder: --out") from error
+    except KeyboardInterrupt:
+        notice(f"interrupted: what was learned so far is in {shown_path(folder)}; the same command goes on where the agent can", quiet)
         raise
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    use = f"arena run -t {chosen.id} -a '{registry.parse(agent)[0]}(checkpoint={shown_path(folder)})'"
+    # seeds side by side are one agent: run seed r plays checkpoint r
+    whole = folder.parent if folder.name == f"seed-{seed}" else folder
+    use = f"arena run -t {chosen.id} -a '{registry.parse(agent)[0]}(checkpoint={whole})'"
     document = {
         "agent": candidate.name, "task": chosen.id, "seed": seed, "budget": budget, "folder": str(folder), "files": files,
         "seconds": log.seconds, "lines": log.count, "last": log.last, "use": use,
@@ -84,18 +80,11 @@ def _budget(learner: Any, budget: int | None, name: str) -> dict[str, int]:
 
 
 class _Log:
-    """What a learner reports: kept line by line in `training.jsonl` beside its checkpoint, shown now and then on stderr."""
+    """What a learner reports, shown now and then on stderr; the trainer itself keeps all of it in `training.jsonl`."""
 
-    def __init__(self, folder: Path, quiet: bool) -> None:
-        self.partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(self.partial, ignore_errors=True)
-        try:
-            self.partial.mkdir(parents=True)
-        except OSError as error:
-            raise ArenaError("store.readonly", f"{self.partial.parent} cannot be written ({error.strerror})", "name another folder: --out") from error
+    def __init__(self, quiet: bool) -> None:
         self.quiet, self.count, self.began, self.told = quiet, 0, time.perf_counter(), 0.0
         self.last: dict[str, float] = {}
-        self.file = (self.partial / "training.jsonl").open("a", encoding="utf-8")
 
     @property
     def seconds(self) -> float:
@@ -103,12 +92,7 @@ class _Log:
 
     def add(self, line: dict[str, float]) -> None:
         self.last, self.count = {name: float(value) for name, value in line.items()}, self.count + 1
-        self.file.write(json.dumps({"seconds": round(self.seconds, 3), **self.last}) + "\n")
-        self.file.flush()
-        if self.seconds - self.told >= EVERY:
+        if self.seconds - self.told >= EVERY or not self.told:
             self.told = self.seconds
             words = "  ".join(f"{name} {figure(value, 4)}" for name, value in self.last.items())
             notice(f"  {duration(self.seconds)}  {words}", self.quiet)
-
-    def close(self) -> None:
-        self.file.close()
