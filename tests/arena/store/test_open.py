@@ -270,6 +270,25 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
         assert store.check() == []
 
 
+def test_a_transaction_holds_the_write_lock_from_its_first_moment(tmp_path):
+    """Taking it at the first write fails at once, whatever the busy timeout, when another process wrote since the first read."""
+    with open_store(None, tmp_path) as store:
+
+        def only_reads(connection):
+            connection.execute(text("SELECT count(*) FROM runs")).scalar()
+            rival = sqlite3.connect(store.path, timeout=0, isolation_level=None)
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                rival.execute("BEGIN IMMEDIATE")
+            assert rival.execute("SELECT count(*) FROM runs").fetchone() == (0,), "reading goes on"
+            rival.close()
+            return "held"
+
+        assert store.write(only_reads) == "held"
+        with store.reading() as connection:
+            connection.execute(text("SELECT count(*) FROM runs")).scalar()
+            assert store.event(None, "info", "x", "a reader stops nobody") == 1
+
+
 def test_a_lock_that_stays_is_reported_with_its_holder(world, monkeypatch):
     if world.store.is_postgres:
         pytest.skip("PostgreSQL locks rows, not the store")
