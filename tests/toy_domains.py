@@ -129,9 +129,9 @@ class Shop(Domain):
         return {"profit": state.profit, "waste": state.waste}
 
 
-def shop_score(means: np.ndarray) -> np.ndarray:
-    """[..., G, K] group means (profit, waste) -> [...]: a tenth of the profit minus a penalty on waste above 3."""
-    profit, waste = np.nanmean(means[..., 0], -1), np.nanmean(means[..., 1], -1)
+def shop_score(means: Mapping[str, np.ndarray], vectors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Group means [..., G] -> [...]: a tenth of the profit minus a penalty on waste above 3."""
+    profit, waste = np.nanmean(means["profit"], -1), np.nanmean(means["waste"], -1)
     return profit / 10 - 0.5 * np.maximum(0.0, waste - 3.0)
 
 
