@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         if isinstance(error, typer.BadParameter.__mro__[2]):  # ClickException, wherever this Typer keeps it
+            if type(error).__name__ == "NoArgsIsHelpError":
+                print(error)
+                return EXIT_USAGE
             hint = f"{_command(error)} --help shows how it is used"
             return _report(as_json, EXIT_USAGE, "usage", _usage(error), hint, {})
         return _unexpected(as_json, error)

@@ -29,7 +29,10 @@ def verify(
     data: Data = None,
     as_json: AsJson = False,
 ) -> int:
-    """Replay recordings and compare every metric and score with what was stored. Exit code 5 where they differ."""
+    """Derive stored results again from the recordings.
+
+    Every metric and score is compared with what was stored. Exit code 5 where they differ.
+    """
     from arena import integrity
 
     settings.override(data=data)
@@ -77,7 +80,7 @@ def replay(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """One episode from its recording: what was done at each step, what it came to."""
+    """One episode from its recording, step by step."""
     settings.override(data=data)
     place = device(on)
     with store() as opened:

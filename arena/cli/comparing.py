@@ -25,7 +25,9 @@ def leaderboard(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Boards: score with 95 % interval, rank with its range, paired difference to the leader.
+    """Boards: who is ahead, and how sure that is.
+
+    Score with 95 % interval, rank with its range, paired difference to the leader.
 
     Without a name: every task with standings, and each domain's suite.
     """
@@ -78,9 +80,9 @@ def compare(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Paired difference of two agents on the same scenarios, with interval, sign-flip p, probability of improvement and a verdict.
+    """Agents against each other on the same scenarios.
 
-    With more than two the p values are adjusted by Holm's method.
+    Paired difference with interval, sign-flip p, probability of improvement and a verdict. With more than two the p values are adjusted by Holm's method.
     """
     from arena import scoring
     from arena.cli.choosing import task_id

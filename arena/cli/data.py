@@ -14,7 +14,7 @@ from arena.cli.opening import Data, part
 from arena.cli.output import WIDTH, AsCsv, AsJson, Column, deliver, figure, literal, shown_path, table
 from arena.errors import EXIT_USAGE, ArenaError, unknown
 
-app = typer.Typer(help="Real data: what tasks want, whether it is there, whether it can be read.", no_args_is_help=True)
+app = typer.Typer(help="Real data: what tasks want and whether it is there.", no_args_is_help=True)
 Json = dict[str, Any]
 
 
@@ -119,7 +119,7 @@ def bench(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """A domain's speed on this machine, as ratios to its peers where there are any."""
+    """A domain's speed on this machine, beside its peers."""
     from arena import registry
 
     known = registry.domains()

@@ -22,7 +22,10 @@ Json = dict[str, Any]
 
 
 def doctor(as_json: AsJson = False) -> int:
-    """Settings with their origin, packages, machine, store, data, broken plugins. Exit code 1 where something is broken."""
+    """What this installation is made of, and what is broken.
+
+    Settings with their origin, packages, machine, store, data, plugins. Exit code 1 where something is broken.
+    """
     from arena import registry
     from arena.cli.data import wanted
 
@@ -33,10 +36,7 @@ def doctor(as_json: AsJson = False) -> int:
     document: Json = {
         "settings": options, "python": platform.python_version(), "packages": {name: _version(name) for name in PACKAGES},
         "machine": _machine(problems), "store": _store(problems), "data": wanted(), "problems": problems,
-        "plugins": [
-            *({"kind": "domain", "name": name, "tasks": len(spec.tasks)} for name, spec in registry.domains().items()),
-            {"kind": "agents", "name": "all", "agents": len(registry.agents())},
-        ],
+        "plugins": [{"domain": name, "tasks": len(spec.tasks)} for name, spec in registry.domains().items()],
         "broken": [{"plugin": plugin, "reason": reason} for plugin, reason in registry.broken.items()],
     }  # fmt: skip
     document["ok"] = not problems

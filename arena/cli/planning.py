@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arena.cli.choosing import Choice, chosen_agents, chosen_tasks
+from arena.cli.choosing import chosen_agents, chosen_tasks
 from arena.cli.output import size
 from arena.errors import ArenaError
 
@@ -33,43 +33,44 @@ class Item:
 
 def plan(tasks: Sequence[str], agents: Sequence[str], seeds: Sequence[int], skip: Callable[[str], None]) -> list[Item]:
     """All runs of the agents on the tasks. What a pattern caught and cannot be played is told to `skip`; what was named raises."""
+    from arena import registry
+    from arena.evaluation import check_plays
+
     candidates = chosen_agents(agents)
     items: list[Item] = []
+    skipped: list[str] = []
     played: set[str] = set()
+    tried = 0
     for choice in chosen_tasks(tasks):
-        task = _loaded(choice, skip)
-        if task is None:
+        try:
+            task = registry.task(choice.reference)
+        except ArenaError as error:
+            if choice.named:
+                raise
+            skipped.append(f"skipped {choice.reference}: {error.message}")
             continue
+        tried += 1
         idle = []
         for candidate, named in candidates:
             if candidate.plays(task.id):
                 played.add(candidate.name)
                 items += [Item(task, choice.reference, candidate, seed, not (named and choice.named)) for seed in seeds]
             elif named and choice.named:
-                from arena.evaluation import check_plays
-
                 check_plays(candidate, task)
             else:
                 idle.append(candidate.name)
         if idle:
-            skip(f"skipped on {task.id}: {', '.join(idle)} (they do not play it)")
-    unused = [candidate for candidate, named in candidates if named and candidate.name not in played]
-    if unused or not items:
-        names = ", ".join(candidate.name for candidate in unused) or "no agent"
-        raise ArenaError("agent.incompatible", f"{names} plays none of the tasks asked for", "arena list agents --task TASK shows who plays a task")
+            skipped.append(f"skipped on {task.id}: {', '.join(idle)} (they do not play it)")
+    for line in skipped:
+        skip(line)
+    unused = [candidate.name for candidate, named in candidates if named and candidate.name not in played]
+    if tried and unused:
+        hint = "arena list agents --task TASK shows who plays a task"
+        raise ArenaError("agent.incompatible", f"{', '.join(unused)} plays none of the tasks asked for", hint, skipped=skipped)
+    if not items:
+        hint = skipped[0] if skipped else "name other tasks or agents"
+        raise ArenaError("run.nothing", "none of the tasks asked for can be run", hint, skipped=skipped)
     return items
-
-
-def _loaded(choice: Choice, skip: Callable[[str], None]) -> Task | None:
-    from arena import registry
-
-    try:
-        return registry.task(choice.reference)
-    except ArenaError as error:
-        if choice.named:
-            raise
-        skip(f"skipped {choice.reference}: {error.message}")
-        return None
 
 
 # ---- disk ----------------------------------------------------------------------------------------------------------

@@ -236,7 +236,10 @@ def _print_plan(planned: list[dict[str, Any]], as_json: bool, as_csv: bool) -> N
 
 
 def cancel(run_ids: Annotated[list[int], typer.Argument(metavar="RUN...", show_default=False)], as_json: AsJson = False) -> None:
-    """Take runs off the queue or from their worker, which stops within seconds. What was played stays; `arena resume` takes it up again."""
+    """Take runs off the queue or from their worker.
+
+    The worker stops within seconds. What was played stays; `arena resume` takes it up again.
+    """
     with store(read_only=False) as opened:
         found = []
         for number in run_ids:

@@ -41,7 +41,7 @@ def train(
         able = [name for name, spec in registry.agents().items() if spec.trainable]
         raise ArenaError("agent.untrainable", f"{candidate.name} does not learn", f"these do: {', '.join(able) or 'none yet'}")
     options = _budget(learner, budget, candidate.name)
-    folder = (out or settings.home() / "agents" / registry.parse(agent)[0] / f"seed-{seed}").resolve()
+    folder = (out or settings.home() / "agents" / candidate.name.split("(")[0] / f"seed-{seed}").resolve()
     log = _Log(quiet)
     going_on = folder.is_dir() and any(folder.iterdir())
     notice(f"{candidate.name} learns on {chosen.id}, seed {seed}" + (f", going on in {shown_path(folder)}" if going_on else ""), quiet)
