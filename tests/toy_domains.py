@@ -140,8 +140,7 @@ def shop_score(means: Mapping[str, np.ndarray], vectors: Mapping[str, np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class People(Record):
-    skill: Tensor  # [B, 4] float64, padded
-    seats: Tensor  # [B] int64, equal within a block
+    skill: Tensor  # [B, S] float64; S differs between blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +168,17 @@ class Village(Domain):
         )
 
     def sample(self, seeds: Sequence[int]) -> People:
-        return People(uniform(seeds, 4), torch.full((len(seeds),), 4))
+        return People(uniform(seeds, 4))
 
     def reset(self, scenario: People) -> Season:
-        seats = int(scenario.seats[0])
-        assert bool((scenario.seats == seats).all()), "no chunk crosses a block"
-        nothing = torch.zeros_like(scenario.skill[:, :seats])
+        nothing = torch.zeros_like(scenario.skill)
         return Season(0, nothing, nothing[:, 0])
 
     def acting(self, scenario: People, state: Season) -> tuple[str, ...]:
         return ("planner", "worker") if state.t % 10 == 0 else ("worker",)
 
     def observe(self, scenario: People, state: Season) -> dict[str, dict[str, Tensor]]:
-        skill = scenario.skill[:, : state.wealth.shape[1]]
+        skill = scenario.skill
         free = torch.ones_like(skill, dtype=torch.int8)
         mask = torch.stack((free, free, free, (skill > 0.5).to(torch.int8)), -1)
         seen = {"worker": {"skill": skill, "tax": state.tax[:, None].expand_as(skill), "action_mask": mask}}
@@ -190,7 +187,7 @@ class Village(Domain):
     def step(self, scenario: People, state: Season, actions: Mapping[str, Tensor]) -> tuple[Season, Outcome]:
         tax = actions["planner"][:, 0].double() if "planner" in actions else state.tax
         effort = actions["worker"].double()
-        income = scenario.skill[:, : effort.shape[1]] * effort
+        income = scenario.skill * effort
         shared = (tax[:, None] * income).mean(1, keepdim=True)
         gain = (1 - tax[:, None]) * income + shared - 0.1 * effort**2
         after = Season(state.t + 1, state.wealth + gain, tax)
@@ -270,7 +267,7 @@ def village(candidates: tuple[str, ...], fill: Mapping[str, str]) -> Task:
     """Seven scenarios: three of two workers, four of four."""
 
     def draw(split: str, indices: Sequence[int], seeds: Sequence[int]) -> People:
-        return People(uniform(seeds, 4), torch.tensor([2 if index < 3 else 4 for index in indices]))
+        return People(uniform(seeds, 2 if indices[0] < 3 else 4))
 
     return Task(
         f"village/{'-'.join(candidates)}-v1", Village(), "tiny", 7, {}, _against(0.0, 100.0), draw=draw,

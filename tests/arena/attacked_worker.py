@@ -21,6 +21,7 @@ import torch
 from sqlalchemy import Engine, event, update
 
 from arena import registry
+from arena.environment import environment
 from arena.errors import ArenaError
 from arena.evaluation import Progress, execute, request
 from arena.store import RunRow, Store, open_store
@@ -34,7 +35,7 @@ class Attack:
     def __init__(self, url: str | None, home: Path) -> None:
         self.url, self.home = url, home
         self.task, self.agent = registry.task("bidding/tiny-v1"), registry.candidate(AGENT)
-        assert len(self.task.digest) == 64 and self.task.vectors  # loaded before anything is forked
+        assert len(self.task.digest) == 64 and self.task.vectors and environment()  # loaded before anything is forked
 
     def ask(self, store: Store) -> RunRow:
         return request(store, self.task, self.agent, chunk=1)
@@ -92,17 +93,22 @@ class Attack:
 
 
 def kills(attack: Attack, count: int, rng: random.Random) -> list[Any]:
-    """Kill the run again and again until it is through, by statement and by the clock in turn; after `count` let it finish."""
+    """Kill the run again and again, then let it finish: at random moments, by statement and by the clock in turn, and once all chunks
+    are there at every second statement of what remains."""
     log: list[Any] = []
-    while attack.state()[0] != "complete":
-        if len(log) == count:
-            assert attack.child(attack.play) == 0
-            break
-        if len(log) % 4 == 3 and attack.state()[1] < 16:
-            code = attack.child(attack.play, rng.uniform(0.05, 0.2))
+    status, n_done = attack.state()
+    statement = 8
+    while len(log) < count and status != "complete":
+        if n_done == 16:
+            code = attack.child(attack.play_until(statement))
+            statement += 2
+        elif len(log) % 4 == 3:
+            code = attack.child(attack.play, rng.uniform(0.05, 0.15))
         else:
-            code = attack.child(attack.play_until(rng.randrange(1, 22)))
-        log.append([code, *attack.state()])
+            code = attack.child(attack.play_until(rng.randrange(4, 40)))
+        status, n_done = attack.state()
+        log.append([code, status, n_done])
+    assert attack.child(attack.play) == 0
     return log
 
 

@@ -279,13 +279,14 @@ def test_a_whole_set_score_from_run_to_board(kept):
     assert set(failures(kept, done.id)) == {5} and np.isnan(vectors["profit"][5])
     ok = np.arange(40) != 5
     groups = np.arange(40) % 2
-    means = np.array([[vectors[name][ok & (groups == g)].mean() for name in ("profit", "waste")] for g in (0, 1)])
+    means = {name: np.array([vectors[name][ok & (groups == g)].mean() for g in (0, 1)]) for name in ("profit", "waste")}
     line = kept.board(task.id)[0]
-    assert line["headline"] == pytest.approx(39 / 40 * shop_score(means) - 1 / 40)
+    assert line["headline"] == pytest.approx(39 / 40 * shop_score(means, {}) - 1 / 40)
     assert line["iqm"] is None and line["failed"] == 1
     assert line["violated"] == int((vectors["waste"][ok] > 3 * (1 + 1e-9)).sum()) > 0
     metrics = np.stack([vectors[name] for name in ("profit", "waste")], -1)[None]
-    again = standing_of_means(np.nan_to_num(metrics), ok[None], groups, shop_score, -1.0, task_digest=task.digest)
+    function = lambda m: shop_score({"profit": m[..., 0], "waste": m[..., 1]}, {})  # noqa: E731
+    again = standing_of_means(np.nan_to_num(metrics), ok[None], groups, function, -1.0, task_digest=task.digest)
     assert (line["lo"], line["hi"]) == (again.lo, again.hi)
     assert verify(kept, done.id, task).ok and kept.board(task.id)[0]["verified"]
 
@@ -321,7 +322,7 @@ def test_a_planner_over_frozen_workers(kept):
 
 def test_one_candidate_in_two_roles_has_two_entries_and_one_line(kept):
     task = village(("planner", "worker"), {})
-    both = entrant("both", lambda obs, brief, step: three(obs, brief, step) if brief.role == "worker" else torch.full_like(obs["wealth"], 0.3).float())
+    both = entrant("both", lambda obs, brief, step: three(obs, brief, step) if brief.role == "worker" else obs["wealth"].float() * 0 + 0.3)
     done = run(kept, task, both)
     assert [(e.role, e.candidate) for e in kept.entries(done.id)] == [("planner", True), ("worker", True)]
     found = failures(kept, done.id)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
+from arena import registry
 from arena.evaluation import execute, request
 from arena.integrity import verify
 from arena.store import open_store
@@ -25,8 +26,9 @@ def attack(place, mode, count=0, seed=0):
     return json.loads(found.stdout)
 
 
-def content(store, task):
+def content(store):
     """All rows that a run leaves, without what a clock decides and without row ids."""
+    numbers = ("headline", "lo", "hi", "mean", "iqm", "cvar10", "sd", "failed", "runs", "runs_unfinished")
     queries = {
         "runs": select(runs.c.status, runs.c.n_done, runs.c.n_chunks, runs.c.owner, runs.c.request_digest),
         "chunks": select(chunks.c.chunk, chunks.c.start, chunks.c.n, chunks.c.recording_digest).order_by(chunks.c.chunk),
@@ -35,7 +37,7 @@ def content(store, task):
         .join(metrics, metrics.c.id == measurements.c.metric_id)
         .order_by(metrics.c.name, measurements.c.start),
         "failures": select(failures.c.scenario, failures.c.step, failures.c.code, failures.c.detail).order_by(failures.c.scenario),
-        "standings": select(*(standings.c[name] for name in ("headline", "lo", "hi", "mean", "iqm", "cvar10", "sd", "failed", "runs", "runs_unfinished"))),
+        "standings": select(*(standings.c[name] for name in numbers)),
         "draws": select(standing_draws.c.draws),
     }
     with store.reading() as connection:
@@ -47,22 +49,20 @@ def undisturbed(tmp_path_factory, tiny, from_agents):
     with open_store(None, tmp_path_factory.mktemp("undisturbed")) as store:
         run = execute(store, request(store, tiny, from_agents, chunk=1), tiny, from_agents)
         assert run.status == "complete"
-        found = content(store, tiny)
+        found = content(store)
     assert len(found["chunks"]) == 16 and [f[0] for f in found["failures"]] == [2, 7, 12] and len(found["draws"]) == 1
     return found
 
 
 @pytest.fixture(scope="module")
 def from_agents():
-    from arena import registry
-
     return registry.candidate(str(WORKER.parents[1] / "agents_bad" / "moody.py:Moody"))
 
 
 def killed_as_undisturbed(place, tiny, undisturbed, count, seed):
     log = attack(place, "kill", count, seed)
     with open_store(place.url, place.home) as store:
-        assert content(store, tiny) == undisturbed
+        assert content(store) == undisturbed
         assert store.check() == []
         with store.reading() as connection:
             run_id = connection.scalar(select(runs.c.id))
@@ -84,7 +84,7 @@ def test_a_full_disk_leaves_the_run_to_be_resumed(place, tiny, undisturbed, from
     with open_store(place.url, place.home) as store:
         store.write(lambda c: c.execute(update(runs).values(lease_until=0)))
         execute(store, request(store, tiny, from_agents), tiny, from_agents)
-        assert content(store, tiny) == undisturbed and store.check() == []
+        assert content(store) == undisturbed and store.check() == []
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ def play(task, candidate, size=None, seed=0):
     lineup = seat(task, candidate)
     for start, n in task.chunks(size):
         episode = rollout(
-            task.domain, batch(task.scenarios, slice(start, start + n)), lineup, task=task.view, ids=torch.arange(start, start + n), seed=seed
+            task.domain, task.rows(start, n), lineup, task=task.view, ids=torch.arange(start, start + n), seed=seed
         )
         failed = np.isin(np.arange(n), [f.row for f in episode.failures])
         for name, value in episode.metrics.items():
@@ -103,7 +103,7 @@ def test_replay_of_several_roles_and_seats():
     task = village(("planner", "worker"), {})
     one = entrant("one", lambda obs, brief, step: (obs["skill"] * 3.99).long() if brief.role == "worker" else obs["wealth"].float() * 0 + 0.25)
     for start, n in task.chunks():
-        scenario = batch(task.scenarios, slice(start, start + n))
+        scenario = task.rows(start, n)
         episode = rollout(task.domain, scenario, seat(task, one), task=task.view, ids=torch.arange(start, start + n))
         assert episode.actions["planner"].shape == (3, n, 1) and episode.actions["worker"].shape == (30, n, 2 if start == 0 else 4)
         assert not episode.failures and (episode.metrics["tax"] == 0.25).all()
