@@ -251,6 +251,7 @@ def show(report: dict[str, dict[str, dict[str, float]]]) -> None:
         for name in next(iter(report.values()))[part]:
             table.add_row(name, *(f"{figures[part][name]:,.2f}" for figures in report.values()))
         console.print(table)
+    console.print(f"{os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} over the last five minutes")
 
 
 def main() -> int:
@@ -262,7 +263,7 @@ def main() -> int:
     scale = SMALL if options.small else FULL
     report = {engine: measure(engine, scale) for engine in options.engine or ("sqlite", "postgresql")}
     if options.json:
-        machine = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "cpus": os.cpu_count()}
+        machine = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "cpus": os.cpu_count(), "load": os.getloadavg()[1]}
         print(json.dumps({"schema": "arena.bench.store/1", "machine": machine, "scale": scale, "engines": report}))
     else:
         show(report)
