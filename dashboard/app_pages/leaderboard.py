@@ -52,7 +52,7 @@ def forest(frame: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="score (mean, 95 % interval)", zeroline=False)
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=order[::-1], automargin=True)
     legend = {"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom"}
-    figure.update_layout(height=170 + 26 * len(frame), margin={"l": 10, "r": 30, "t": 30, "b": 80}, legend=legend)
+    figure.update_layout(height=200 + 26 * len(frame), margin={"l": 10, "r": 30, "t": 60, "b": 80}, legend=legend)
     return figure
 
 

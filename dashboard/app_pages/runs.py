@@ -27,11 +27,11 @@ def detail(run_id: int) -> None:
     status = "stalled" if stalled else run["status"]
     entries = [entry for entry in run["entries"] if entry["candidate"]]
     failed = sum(entry["failures"] for entry in entries)
-    columns = st.columns(4)
-    columns[0].metric("status", status)
-    columns[1].metric("chunks", f"{run['n_done']} of {run['n_chunks']}")
-    columns[2].metric("failed scenarios", f"{failed} of {run['n_scenarios']}")
-    columns[3].metric("verified", {True: "yes", False: "NO", None: "not yet"}[run["verified"]])
+    with st.container(horizontal=True, gap="medium"):
+        st.metric("status", status, width="content")
+        st.metric("chunks", f"{run['n_done']} of {run['n_chunks']}", width="content")
+        st.metric("failed scenarios", f"{failed} of {run['n_scenarios']}", width="content")
+        st.metric("verified", {True: "yes", False: "NO", None: "not yet"}[run["verified"]], width="content")
     st.progress(run["n_done"] / max(run["n_chunks"], 1))
     st.text(f"{run['task']}, seed {run['seed']}: " + ", ".join(f"{entry['agent']}@{entry['version']} as {entry['role']}" for entry in entries))
     if status in NEXT:

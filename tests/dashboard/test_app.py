@@ -108,7 +108,8 @@ def test_the_board_of_a_played_task(home: Path) -> None:
     assert app.selectbox(key="task").value == "bidding/tiny-v1"
     frame = app.dataframe[0].value
     assert list(frame["agent"]) == [line["agent"] for line in board]
-    np.testing.assert_array_equal(frame[["score", "lo", "hi", "IQM", "worst 10 %"]], [[b[k] for k in ("headline", "lo", "hi", "iqm", "cvar10")] for b in board])
+    stored = [[line[key] for key in ("headline", "lo", "hi", "iqm", "cvar10")] for line in board]
+    np.testing.assert_array_equal(frame[["score", "lo", "hi", "IQM", "worst 10 %"]], stored)
     assert (frame["ms"] > 0).all() and (frame["fail %"] == 0).all()
     runs = page(PAGES[1])
     assert set(runs.dataframe[0].value["status"]) == {"complete"} and len(runs.dataframe[0].value) == 3
