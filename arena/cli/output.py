@@ -89,7 +89,7 @@ def console(stderr: bool = False) -> Console:
 def notice(text: str, quiet: bool = False) -> None:
     """A remark on stderr that is no result."""
     if not quiet:
-        print(literal(text), file=sys.stderr, flush=True)
+        print("\n".join(map(literal, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def literal(text: str) -> str:

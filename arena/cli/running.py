@@ -163,7 +163,8 @@ def _play(store: Store, jobs: Sequence[Job], place: str, quiet: bool) -> Job | N
                     raise
                 job.error = error if isinstance(error, ArenaError) else ArenaError("internal", f"{type(error).__name__}: {error}")
                 job.run = store.run_row(job.run.id)
-                notice(f"error: {error}")
+                notice(f"error: {job.error}")
+                continue
             watcher.end(job.run.status)
     return None
 
