@@ -32,6 +32,7 @@ AGENTS = (
     AgentSpec("online-lp", f"{_C}:OnlineLp", "classical", "LP on past auctions, re-solved every slot", _ALL),
     AgentSpec("cpa-cap", f"{_C}:CpaCap", "classical", "budget and cost-per-conversion frontier, re-solved every slot", ("bidding/cpa-*",)),
     AgentSpec(
-        "pace-net", "agents.bidding.pace_net:PaceNet", "learned", "re-solving with a learned correction", _BUDGET, trainable=True, weights="weights/pace-net"
+        "pace-net", "agents.bidding.pace_net:PaceNet", "learned", "re-solving with a learned correction", _BUDGET,
+        trainable=True, weights="weights/pace-net",
     ),
 )  # fmt: skip

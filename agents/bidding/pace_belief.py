@@ -22,6 +22,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from agents.bidding.fluid import POINTS, fluid_price
+from agents.bidding.shading import first_price_fluid, shaded_bids
 from domains.bidding.history import History
 
 GRID = 1024  # points of ln theta
@@ -39,7 +40,8 @@ class Knowledge:
     kappa: Tensor  # [C, 4001] 1 / lambda at spends 0, step, 2 step ...; last: the budget pays for every auction
     elasticity: Tensor  # [C, 4001] d ln kappa / d ln rho
     step: Tensor  # [C]
-    mean_price: Tensor  # [C]
+    mean_price: Tensor  # [C] the most that can be spent per auction
+    shade: Tensor  # [C, worths] bid by worth theta * kappa under first price; [C, 0] under second, where the bid is the worth
     price_rank: Tensor  # [C, M+1] E[x | price]
     bid_rank: Tensor  # [C, M+1] the x up to which a bid wins
     information: Tensor  # [C, M+1] of an auction about the price shift, by bid
@@ -62,31 +64,35 @@ class Knowledge:
         cell = (theta.clamp(min=LEAST_THETA).log() - self.low[campaign]) / self.width[campaign]
         return cell.long().clamp_(0, GRID - 1) + campaign * GRID
 
+    def shaded(self, worth: Tensor, campaign: Tensor) -> Tensor:
+        """[B] what to bid on worths [B]."""
+        worths = self.shade.shape[1]
+        return self.shade.flatten()[worth.clamp(max=worths - 1).long() + campaign * worths] if worths else worth
+
     def spend_index(self, spend: Tensor, campaign: Tensor) -> Tensor:
         """[B] index into the flattened tables of kappa and elasticity at spends per auction [B]."""
         index = (spend / self.step[campaign]).long().clamp_(0, POINTS - 1)
         return torch.where(spend >= self.mean_price[campaign], POINTS, index) + campaign * (POINTS + 1)
 
 
-def knowledge(histories: Sequence[History]) -> Knowledge:
+def knowledge(histories: Sequence[History], payment: str = "second") -> Knowledge:
     """Tables of these campaigns. Raises ArenaError where a history has no pairs or nothing of value."""
-    rows = [_campaign(known) for known in histories]
+    rows = [_campaign(known, payment) for known in histories]
     return Knowledge(**{name: torch.stack([row[name] for row in rows]) for name in rows[0]})
 
 
 @cache  # histories have no value equality: one entry per campaign and process
-def _campaign(known: History) -> dict[str, Tensor]:
+def _campaign(known: History, payment: str) -> dict[str, Tensor]:
     known.episodes()
-    fluid = fluid_price(known.theta, known.price, known.max_price)
-    kappa = np.append(1 / fluid.marginal.numpy(), BOUNDLESS)
-    found: dict[str, NDArray[np.float64] | float] = {
-        "kappa": kappa,
-        "elasticity": _elasticity(kappa),
-        "step": fluid.step,
-        "mean_price": fluid.mean_price,
-    }
+    fluid, pmf = fluid_price(known.theta, known.price, known.max_price), known.price_pmf(0.5)
+    curve, step, shade = 1 / fluid.marginal.numpy(), fluid.step, np.zeros(0, np.int64)
+    if payment == "first":
+        shade = shaded_bids(pmf)
+        curve, step = first_price_fluid(known.theta, known.price, shade)
+    kappa = np.append(curve, BOUNDLESS)
+    found: dict[str, NDArray[np.float64] | float] = {"kappa": kappa, "elasticity": _elasticity(kappa), "step": step, "shade": shade}
+    found["mean_price"] = fluid.mean_price if payment == "second" else step * POINTS
 
-    pmf = known.price_pmf(0.5)
     edges = ndtri(np.concatenate(([0.0], pmf.cumsum()[:-1], [1.0])))
     density = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
     price_rank = -np.diff(density) / pmf

@@ -1,7 +1,7 @@
-"""pace-net: re-solving with a learned correction. bid = int(theta * kappa(rho e^h) * e^g), rho = b / n money left per auction left.
+"""pace-net: re-solving with a learned correction. bid = int(theta * kappa(rho e^h) * e^g), rho = (b - q M) / n money to spend per auction left.
 
 kappa is `resolve`'s coefficient, the fluid optimum of the history. A small network says every slot how far to lean from it: g in ln kappa, h
-in ln rho. It sees the budget's standing, the campaign's profile and what the bidder has inferred of the episode's law (pace_belief.py). If
+in ln rho, and q, the money held back for what is rare and dear, in units of the highest bid M. It sees the budget's standing, the campaign's profile and what the bidder has inferred of the episode's law (pace_belief.py). If
 values have risen by e^v and prices by e^p, the fluid optimum moves by (1 - e) p - v in ln kappa, with e the elasticity of kappa in rho; that
 number is among the inputs. An untrained network answers 0 exactly and so plays `resolve`. Trained by pace_training.py.
 """
@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from agents.bidding.bidder import Bidder, Observation
 from agents.bidding.pace_belief import Belief, Knowledge, knowledge
@@ -24,24 +25,26 @@ from arena.task import TaskView
 
 SHIPPED = Path(__file__).parent / "weights" / "pace-net"
 FEATURES, HIDDEN = 24, 64
-REACH = 1.5  # largest |g| and |h|
+REACH = 1.5  # largest |g|, |h| and |q|
+SOFT = 30.0  # money: how gradually spending stops where only the money held back is left
+LEAST = 0.002  # of the mean price: spend per auction that holding back leaves, enough for the rarest and dearest
 SPEC: dict[str, Any] = {
     "agent": "pace-net",
     "version": 1,
     "mode": "impression",
     "observation": ["n", "b", "theta", "price", "campaign", "B"],
     "features": FEATURES,
-    "action": "kappa(rho e^h) e^g, once a slot",
+    "action": "g, h, q: kappa((b - q M) / n e^h) e^g, once a slot",
 }
 
 
 class PaceModel(nn.Module):
-    """Features [24, B] -> (g, h) [2, B]; zero at the start."""
+    """Features [24, B] -> (g, h, q) [3, B]; zero at the start."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Linear(FEATURES, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU())
-        self.head = nn.Linear(HIDDEN, 2)
+        self.head = nn.Linear(HIDDEN, 3)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -51,6 +54,12 @@ class PaceModel(nn.Module):
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in self.state_dict().items()}
+
+
+def allowance(money: Tensor, kept: Tensor, plain: Tensor, mean_price: Tensor) -> Tensor:
+    """[B] money to spend per auction: `plain` = b / n e^h, less the share (b - kept) / b of it that is held back, smoothly; `plain` if none is."""
+    share = softplus((money - kept) / SOFT) / softplus(money / SOFT)
+    return torch.maximum(plain * share, torch.minimum(plain, LEAST * mean_price))
 
 
 def features(known: Knowledge, belief: Belief, budget: Tensor, total: Tensor, left: int, horizon: int, max_bid: int) -> Tensor:
@@ -116,8 +125,9 @@ class PaceNet(Bidder):
 
     def prepare(self, obs: Observation) -> None:
         device, rows, slot = obs["B"].device, len(obs["B"]), self.domain.slot
-        self.known = knowledge(self.histories).to(device)
+        self.known = knowledge(self.histories, self.domain.payment).to(device)
         self.campaign, self.total = obs["campaign"], obs["B"].double()
+        self.mean_price = self.known.mean_price[self.campaign]
         shift = torch.full((rows,), bool(self.brief.task.config.get("shift", False)), device=device)
         self.belief = Belief(self.known, self.campaign, self.domain.slots, shift)
         self.values = torch.empty(slot, rows, dtype=torch.float64, device=device)
@@ -133,9 +143,12 @@ class PaceNet(Bidder):
         if not within:
             if self.step:
                 self.belief.learn(self.values, self.bids, self.prices)
-            self.lean = self.net(features(self.known, self.belief, budget, self.total, left, self.horizon, self.max_bid)).exp()
-        index = self.known.spend_index(budget / left * self.lean[1], self.campaign)
-        offer = self.clipped(obs["theta"] * (self.known.kappa.flatten()[index] * self.lean[0]))
+            lean = self.net(features(self.known, self.belief, budget, self.total, left, self.horizon, self.max_bid))
+            self.scale, self.widen, self.kept = lean[0].exp(), lean[1].exp(), lean[2] * self.max_bid
+        spend = allowance(budget, self.kept, budget / left * self.widen, self.mean_price)
+        index = self.known.spend_index(spend, self.campaign)
+        worth = obs["theta"] * (self.known.kappa.flatten()[index] * self.scale)
+        offer = self.clipped(self.known.shaded(worth, self.campaign))
         self.values[within], self.bids[within] = obs["theta"], offer
         return offer
 

@@ -2,8 +2,8 @@
 
 An episode's value is a function of the network's leans through the money they leave. Wins, payments and budgets are the kernel's own (each
 auction in order, ties won, the budget clamping); their derivative with respect to ln(bid) is that of a logistic win curve
-1 / (1 + (z / bid)^(1 / width)). Within a slot the sensitivities of money and value to (g, h, budget at its start) are carried forward by
-hand, three numbers a row; between slots, through the network and its inputs, they go by automatic differentiation. The inferences about
+1 / (1 + (z / bid)^(1 / width)). Within a slot the sensitivities of money and value to (g, h, q, budget at its start) are carried forward
+by hand, four numbers a row; between slots, through the network and its inputs, they go by automatic differentiation. The inferences about
 values and prices enter the network but are not differentiated.
 
 Half of each batch has its law changed once, as tasks with `shift` do, and says so to the network; so one model plays both kinds of task.
@@ -49,6 +49,7 @@ class Size:
 
 SIZES = {"cpu": Size(16_384, 1024), "full": Size(131_072, 4096, "cuda", every=250)}
 WARM = 20  # updates over which the learning rate rises; it then falls as a cosine
+SHORT, SHORT_SLOTS = 10, 20  # a fourth of a batch more is played for a tenth of the episode, in 20 slots, for tasks of fewer auctions
 CLIP = 0.05  # of the gradient's norm
 
 
@@ -64,14 +65,15 @@ class Batch:
     shift: Tensor  # [B] bool
 
 
-def play(model: PaceModel, batch: Batch, known: Knowledge, domain: Bidding) -> Tensor:
-    """[B] the value won over the bound, playing every scenario of the batch to its end; differentiable in the model's weights."""
-    belief = Belief(known, batch.campaign, domain.slots, batch.shift)
+def play(model: PaceModel, batch: Batch, known: Knowledge, length: int, max_bid: int) -> Tensor:
+    """[B] the value won over the bound, playing every scenario of the batch to its end in slots of `length`; differentiable in the weights."""
+    horizon = len(batch.theta)
+    belief = Belief(known, batch.campaign, -(-horizon // length), batch.shift)
     money, total = batch.budget, torch.zeros_like(batch.budget)
-    for start in range(0, domain.horizon, domain.slot):
-        stop, left = min(start + domain.slot, domain.horizon), domain.horizon - start
-        seen = features(known, belief, money, batch.budget, left, domain.horizon, domain.max_bid)
-        slot = Slot(batch.theta[start:stop], batch.price[start:stop], batch.campaign, left, domain.max_bid)
+    for start in range(0, horizon, length):
+        stop, left = min(start + length, horizon), horizon - start
+        seen = features(known, belief, money, batch.budget, left, horizon, max_bid)
+        slot = Slot(batch.theta[start:stop], batch.price[start:stop], batch.campaign, left, max_bid)
         money, value, bids, prices = PlaySlot.apply(model(seen.float()).double(), money, slot, known)
         total = total + value
         belief.learn(slot.theta, bids, prices)
@@ -89,17 +91,21 @@ class Pool:
         self.price = torch.cat([d.price for d in drawn]).short()
         self.budget, self.campaign, self.bound = (torch.cat([getattr(d, name) for d in drawn]) for name in ("budget", "campaign", "bound"))
 
-    def batch(self, size: int, rng: np.random.Generator, max_price: int) -> Batch:
+    def batch(self, size: int, rng: np.random.Generator, max_price: int, part: int = 1) -> Batch:
+        """`size` scenarios picked at random; with `part` > 1 only their first 1 / part, for as much of the budget."""
         rows = rng.integers(0, len(self.budget), size)
-        theta, price = self.theta[rows].double().numpy(), self.price[rows].numpy().astype(np.int32)
-        bound, shift = self.bound[rows].clone(), np.full(size, self.shifted)
+        length = max(2, self.theta.shape[1] // part)
+        theta, price = self.theta[rows, :length].double().numpy(), self.price[rows, :length].numpy().astype(np.int32)
+        bound, shift, budget = self.bound[rows].clone(), np.full(size, self.shifted), (self.budget[rows] // part).clamp(min=1)
+        fresh = slice(0 if part > 1 else size // 2, None)
         if not self.shifted:
             half = slice(size // 2, None)
             shift[half] = True
             theta[half], price[half] = changed(theta[half], price[half], rng, max_price)
-            bound[half] = torch.from_numpy(lp_bound(theta[half], price[half], self.budget[rows[half]].numpy()))
+        if part > 1 or not self.shifted:
+            bound[fresh] = torch.from_numpy(lp_bound(theta[fresh], price[fresh], budget[fresh].numpy()))
         series = torch.from_numpy(theta.T.copy()), torch.from_numpy(price.T.astype(np.int64))
-        parts = *series, self.budget[rows].double(), self.campaign[rows], bound, torch.from_numpy(shift)
+        parts = *series, budget.double(), self.campaign[rows], bound, torch.from_numpy(shift)
         return Batch(*(part.to(self.device) for part in parts))
 
 
@@ -141,9 +147,11 @@ def train(task: TaskView, *, seed: int, updates: int, folder: Path, log: Callabl
         for group in optimizer.param_groups:
             group["lr"] = setting.rate * min((update + 1) / WARM, 0.5 + 0.5 * math.cos(math.pi * update / updates))
         batch = pool.batch(setting.batch, rng, domain.max_bid)
-        ratio = play(model, batch, known, domain)
+        ratio = play(model, batch, known, domain.slot, domain.max_bid)
+        brief = pool.batch(setting.batch // 4, rng, domain.max_bid, SHORT)
+        brief_ratio = play(model, brief, known, max(1, domain.horizon // SHORT // SHORT_SLOTS), domain.max_bid)
         optimizer.zero_grad()
-        (-ratio.mean()).backward()
+        (-ratio.mean() - brief_ratio.mean() / 4).backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         if not torch.isfinite(norm):
             raise ArenaError("train.diverged", f"update {update}: the gradient is not finite", f"the last good checkpoint is in {folder}")
@@ -155,6 +163,7 @@ def train(task: TaskView, *, seed: int, updates: int, folder: Path, log: Callabl
             "auctions": (update + 1) * setting.batch * domain.horizon,
             "ratio": float(fixed.mean()) if len(fixed) else float("nan"),
             "ratio_shifted": float(ratio.detach()[batch.shift].mean()),
+            "ratio_short": float(brief_ratio.detach().mean()),
             "gradient": float(norm),
         }
         line = {name: value for name, value in line.items() if not math.isnan(value)}

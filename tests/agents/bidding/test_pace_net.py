@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from agents.bidding import pace_training
-from agents.bidding.classical import Resolve
+from agents.bidding.classical import Ortb, Resolve
 from agents.bidding.pace_belief import Belief, knowledge
 from agents.bidding.pace_net import SPEC, PaceModel, PaceNet, features, load_model
 from agents.bidding.pace_slot import PlaySlot, Slot, batched, compiled
@@ -75,7 +75,7 @@ def test_training_plays_the_kernels_auctions(name: str, tmp_path: Path) -> None:
     scenario, domain = scenarios(name, 60), task(name).domain
     kernel = run(name, scenario, PaceNet(str(tmp_path))).metrics["ratio"]
     with torch.no_grad():
-        ours = play(model.float(), batch_of(name, scenario), knowledge(domain.histories), domain).numpy()
+        ours = play(model.float(), batch_of(name, scenario), knowledge(domain.histories), domain.slot, domain.max_bid).numpy()
     assert np.isclose(ours, kernel, rtol=1e-9).mean() > 0.95  # training computes the lean in float32: now and then a bid differs by 1
     assert abs(ours.mean() - kernel.mean()) < 1e-3
 
@@ -83,30 +83,30 @@ def test_training_plays_the_kernels_auctions(name: str, tmp_path: Path) -> None:
 def test_compiled_and_batched_slots_agree() -> None:
     scenario, known = scenarios("standard", 60), knowledge(task("standard").domain.histories)
     generator = torch.Generator().manual_seed(3)
-    factor = (0.4 * torch.randn(2, 60, generator=generator, dtype=torch.float64)).exp()
+    lean = 0.4 * torch.randn(3, 60, generator=generator, dtype=torch.float64)
     for left, share in ((1000, 1.0), (400, 0.3), (20, 0.02), (20, 0.002)):
         money = (scenario.budget.double() * share).floor()
         slot = Slot(scenario.theta[:, -20:].T.contiguous(), scenario.price[:, -20:].T.contiguous().long(), scenario.campaign, left, 300)
-        for ours, theirs in zip(compiled(factor, money, slot, known), batched(factor, money, slot, known), strict=True):
+        for ours, theirs in zip(compiled(lean, money, slot, known), batched(lean, money, slot, known), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 def test_gradient_is_the_slope_of_the_value() -> None:
-    """Against finite differences of the exact auctions, averaged over many scenarios: how spend answers to g in one slot."""
-    scenario, known = task("standard").sample("train", range(1500)), knowledge(task("standard").domain.histories)
+    """Against finite differences of the exact auctions, averaged over many scenarios: how spend answers to g, h and q in one slot."""
+    scenario, known = task("standard").sample("train", range(3000)), knowledge(task("standard").domain.histories)
     slot = Slot(scenario.theta[:, :20].T.contiguous(), scenario.price[:, :20].T.contiguous().long(), scenario.campaign, 1000, 300)
     money = scenario.budget.double()
-    lean = torch.zeros(2, len(scenario), dtype=torch.float64, requires_grad=True)
+    lean = torch.zeros(3, len(scenario), dtype=torch.float64, requires_grad=True)
     left, *_ = PlaySlot.apply(lean, money, slot, known)
     (money - left).sum().backward()
     assert lean.grad is not None
-    for which in (0, 1):
+    for which, step in enumerate((0.2, 0.2, 0.4)):
         spends = []
-        for step in (-0.1, 0.1):
+        for sign in (-1, 1):
             moved = torch.zeros_like(lean.detach())
-            moved[which] = step
-            spends.append(float((money - batched(moved.exp(), money, slot, known)[0]).sum()))
-        assert float(lean.grad[which].sum()) == pytest.approx((spends[1] - spends[0]) / 0.2, rel=0.15)
+            moved[which] = sign * step
+            spends.append(float((money - compiled(moved, money, slot, known)[0]).sum()))
+        assert float(lean.grad[which].sum()) == pytest.approx((spends[1] - spends[0]) / (2 * step), rel=0.1)
 
 
 def test_belief_finds_the_shifted_law() -> None:
@@ -207,3 +207,10 @@ def test_features_are_of_order_one() -> None:
     for left, share in ((1000, 1.0), (20, 1.0), (20, 0.0)):
         found = features(known, belief, scenario.budget * share, scenario.budget.double(), left, 1000, 300)
         assert torch.isfinite(found).all() and found.abs().max() < 8
+
+
+def test_first_price_bids_are_shaded() -> None:
+    """Against ORTB, the textbook's answer to first price, on validation."""
+    scenario = scenarios("first-price", 60)
+    gain = run("first-price", scenario, PaceNet()).metrics["ratio"] - run("first-price", scenario, Ortb()).metrics["ratio"]
+    assert gain.mean() > 0.05
