@@ -24,8 +24,8 @@ class WritesObservations(Plain):
     def act(self, obs):
         action = super().act(obs)
         for tensor in obs.values():
-            tensor.zero_()
-            tensor.numpy()[...] = 1
+            tensor.fill_(1)
+            tensor.numpy()[...] = 0  # `live` too
         self.brief.scenario.zero_()
         return action
 

@@ -20,7 +20,7 @@ from arena.errors import ArenaError
         ("pid", ("pid", None, {})),
         ("pid@2", ("pid", 2, {})),
         (" pid@12( kp = 0.3 , ki=-1e-3 ) ", ("pid", 12, {"kp": 0.3, "ki": -1e-3})),
-        ("x(a=[1, 2],b='u v',c=(1,2),d=none,e=True,f=false)", ("x", None, {"a": [1, 2], "b": "u v", "c": (1, 2), "d": "none", "e": True, "f": False})),
+        ("x(a=[1, 2],b='u v',c=(1,2),d=no,e=True,f=false)", ("x", None, {"a": [1, 2], "b": "u v", "c": (1, 2), "d": "no", "e": True, "f": False})),
         ("bidding/ipinyou-1458-v1(c0=1/32,n=500)", ("bidding/ipinyou-1458-v1", None, {"c0": 1 / 32, "n": 500})),
         ("x()", ("x", None, {})),
         ("some/dir/file.py:Cls(k=3)", ("some/dir/file.py:Cls", None, {"k": 3})),
