@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select, update
@@ -78,7 +79,8 @@ def test_a_run_killed_twenty_times(place, tiny, undisturbed):
     assert len({n for _, _, n in dead}) >= 4, "some early, some late"
 
 
-def test_a_full_disk_leaves_the_run_to_be_resumed(place, tiny, undisturbed, from_agents):
+def test_a_full_disk_leaves_the_run_to_be_resumed(tmp_path, tiny, undisturbed, from_agents):
+    place = SimpleNamespace(url=None, home=tmp_path / "home")
     code, status, n_done = attack(place, "full")
     assert code == 7 and status in ("queued", "running") and n_done == 4, "running: the store could not even be told"
     with open_store(place.url, place.home) as store:
