@@ -7,7 +7,7 @@ import torch
 
 from arena import registry
 from arena.errors import ArenaError
-from arena.rollout import batch, players, rollout
+from arena.rollout import players, rollout
 from arena.task import Task
 from domains.bidding.bench import plain_table
 from domains.bidding.figures import draw, draw_task, value_heatmap
