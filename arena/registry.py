@@ -223,8 +223,7 @@ def candidate(reference: str) -> Candidate:
         raise unknown("agent", name, known, "arena list agents shows all; a file is given as path/to/file.py:Class")
     spec = known[name]
     merged = {**spec.parameters, **parameters}
-    own = merged.get("checkpoint")  # a folder the user trained: what is in it counts, wherever it lies
-    weights = _folder_digest(Path(str(own)).expanduser()) if own else _weights_digest(spec.target, spec.weights)
+    weights = _trained_digest(merged) or _weights_digest(spec.target, spec.weights)
     identity = {"target": spec.target, "parameters": merged, "version": spec.version, "weights": weights}
     shown = f"{name}({','.join(f'{key}={value}' for key, value in sorted(parameters.items()))})" if parameters else name
 
@@ -245,6 +244,11 @@ def _weights_digest(target: str, weights: str) -> str:
     return _folder_digest(Path(module.origin).parent / weights)
 
 
+def _trained_digest(parameters: Mapping[str, Any]) -> str:
+    """Digest of the checkpoints a user trained and names by the parameter `checkpoint`: what is in the folder counts, not where it lies."""
+    return _folder_digest(Path(str(parameters["checkpoint"])).expanduser()) if parameters.get("checkpoint") else ""
+
+
 def _folder_digest(folder: Path) -> str:
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
@@ -259,6 +263,7 @@ def _from_file(name: str, parameters: dict[str, Any]) -> Candidate:
         raise ArenaError("unknown.file", f"there is no file {path_text}", "give the path of a Python file: path/to/file.py:Class")
     source = path.read_bytes()
     identity = {"file": hashlib.sha256(source).hexdigest(), "attribute": attribute, "parameters": parameters}
+    identity |= {"weights": _trained_digest(parameters)} if "checkpoint" in parameters else {}
 
     def make() -> Agent:
         return _build(_attribute(path, attribute), parameters, name)
@@ -280,7 +285,8 @@ def _attribute(path: Path, attribute: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ArenaError("agent.incompatible", f"{path} cannot be imported: {type(error).__name__}: {error}", "run it with python to see why") from error
+        reason = f"{path} cannot be imported: {type(error).__name__}: {error}"
+        raise ArenaError("agent.incompatible", reason, "run it with python to see why") from error
     own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", None) == label and callable(v) and not n.startswith("_")}
     if not attribute:
         if len(own) == 1:
