@@ -7,6 +7,7 @@ import torch
 
 from arena import registry
 from arena.errors import ArenaError
+from arena.record import batch
 from arena.rollout import players, rollout
 from arena.task import Task
 from domains.bidding.bench import plain_table
