@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -20,15 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         code = typer.main.get_command(app).main(args=words, prog_name="arena", standalone_mode=False)
-        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except ArenaError as error:
         return _report(as_json, error.exit_code, error.code, error.message, error.hint, error.context)
     except (KeyboardInterrupt, typer.Abort):
         return _report(as_json, EXIT_INTERRUPTED, "interrupted", "interrupted", "", {})
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if isinstance(error, typer.BadParameter.__mro__[2]):  # ClickException, wherever this Typer keeps it
             if type(error).__name__ == "NoArgsIsHelpError":

@@ -82,7 +82,8 @@ def compare(
 ) -> None:
     """Agents against each other on the same scenarios.
 
-    Paired difference with interval, sign-flip p, probability of improvement and a verdict. With more than two the p values are adjusted by Holm's method.
+    Paired difference with interval, sign-flip p, probability of improvement and a verdict. With more than two agents the p values are
+    adjusted by Holm's method.
     """
     from arena import scoring
     from arena.cli.choosing import task_id

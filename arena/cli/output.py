@@ -28,13 +28,17 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no n
 def deliver(
     schema: str, document: Mapping[str, Any], as_json: bool, text: Callable[[], None], as_csv: bool = False, rows: Sequence[Mapping[str, Any]] = ()
 ) -> None:
-    """A command's result on stdout in the form that was asked for."""
-    if as_json:
-        print_json(schema, document)
-    elif as_csv:
-        print_csv(rows)
-    else:
-        text()
+    """A command's result on stdout in the form that was asked for. A reader that has seen enough (`| head`) is no error."""
+    try:
+        if as_json:
+            print_json(schema, document)
+        elif as_csv:
+            print_csv(rows)
+        else:
+            text()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(schema: str, document: Mapping[str, Any]) -> None:
