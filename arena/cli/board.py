@@ -120,7 +120,7 @@ def _lines(board: Json, lines: list[Json], played: Collection[int]) -> None:
         row += [line["label"] + (" (retired)" if line["retired"] else "")]
         row += [span(line["score"], line["lo"], line["hi"]), score(line["iqm"]), score(line["worst10"]), share(line["failed_rate"])]
         row += [share(line["violated_rate"])] if violations else []
-        row += [figure(line["ms_per_decision"])]
+        row += ["<0.001" if (line["ms_per_decision"] or 1) < 1e-3 else figure(line["ms_per_decision"])]
         row += [f"{line['runs']}" + (f" (+{line['runs_unfinished']} unfinished)" if line["runs_unfinished"] else "")] if several else []
         row += [span(gap["difference"], gap["lo"], gap["hi"], "+") if gap else ""] if len(board["lines"]) > 1 else []
         rows.append(row)

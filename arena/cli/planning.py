@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from arena.cli.choosing import chosen_agents, chosen_tasks
@@ -109,30 +110,34 @@ def check_disk(needed: int, home: Path) -> None:
 
 
 def forecast(store: Store | None, item: Item) -> dict[str, Any]:
-    """A run as planned: its state in the store, and the seconds it will take (None: nothing like it has been run)."""
+    """A run as planned: its state in the store, and the seconds it will take, going by runs of this agent (`estimate` "agent"), else of
+    others on the same task ("task"); None where there is neither."""
     task, candidate = item.task, item.candidate
-    planned = {
+    planned: dict[str, Any] = {
         "task": task.id, "agent": candidate.name, "seed": item.seed, "scenarios": task.n, "chunks": len(task.chunks()), "chunks_done": 0,
-        "run": None, "status": "new", "seconds": None, "bytes": disk_needed(task),
+        "run": None, "status": "new", "seconds": None, "estimate": None, "bytes": disk_needed(task),
     }  # fmt: skip
     if store is None:
         return planned
-    rows = [row for row in store.tasks(task.domain.name) if (row["name"], row["digest"]) == (task.id, task.digest)]
-    versions = [row for row in store.agents(retired=True) if row["name"] == candidate.name]
-    same = next((row["id"] for row in versions if row["artifact_digest"] == candidate.digest), None)
+    task_id = next((row["id"] for row in store.tasks(task.domain.name) if (row["name"], row["digest"]) == (task.id, task.digest)), None)
+    if task_id is None:
+        return planned
     seconds = []
-    for task_row in rows:
-        for version in versions:
-            for run in store.runs(task_id=task_row["id"], agent_id=version["id"]):
-                if run["n_done"]:
-                    spent = store.run(run["id"])["seconds"] or 0.0
-                    seconds.append(spent * run["n_chunks"] / run["n_done"])
-                if version["id"] == same and run["seed"] == item.seed:
-                    planned |= {"run": run["id"], "status": run["status"], "chunks": run["n_chunks"], "chunks_done": run["n_done"]}
-    if seconds:
-        left = 1 - int(planned["chunks_done"]) / int(planned["chunks"])  # type: ignore[call-overload]
-        planned["seconds"] = sum(seconds) / len(seconds) * left
+    for version in (row for row in store.agents(retired=True) if row["name"] == candidate.name):
+        for run in store.runs(task_id=task_id, agent_id=version["id"]):
+            seconds += _whole(store, run)
+            if version["artifact_digest"] == candidate.digest and run["seed"] == item.seed:
+                planned |= {"run": run["id"], "status": run["status"], "chunks": run["n_chunks"], "chunks_done": run["n_done"]}
+    others = [] if seconds else [s for run in store.runs(task_id=task_id, limit=20) for s in _whole(store, run)]
+    if seconds or others:
+        left = 1 - planned["chunks_done"] / planned["chunks"]
+        planned |= {"seconds": median(seconds or others) * left, "estimate": "agent" if seconds else "task"}
     return planned
+
+
+def _whole(store: Store, run: Mapping[str, Any]) -> list[float]:
+    """The seconds a run takes from its first chunk to its last, by the chunks that are there."""
+    return [store.run(run["id"])["seconds"] * run["n_chunks"] / run["n_done"]] if run["n_done"] else []
 
 
 def needed_for(items: Sequence[Item]) -> int:

@@ -227,7 +227,17 @@ def _print_plan(planned: list[dict[str, Any]], as_json: bool, as_csv: bool) -> N
         for p in planned:
             state = "new" if p["run"] is None else f"run {p['run']}, {p['status']}"
             chunks = f"{p['chunks_done']}/{p['chunks']}" if p["chunks_done"] else str(p["chunks"])
-            rows.append([p["task"], p["agent"], str(p["seed"]), f"{p['scenarios']:,}", chunks, state, duration(p["seconds"])])
+            rows.append(
+                [
+                    p["task"],
+                    p["agent"],
+                    str(p["seed"]),
+                    f"{p['scenarios']:,}",
+                    chunks,
+                    state,
+                    ("~" if p["estimate"] == "task" else "") + duration(p["seconds"]),
+                ]
+            )
         table([*columns, Column("time", True)], rows)
         count = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
         when = f"about {duration(total)}" if total is not None else "time not known before a first run"

@@ -85,6 +85,8 @@ def test_dry_run_writes_nothing_and_knows_the_time_after_a_first_run(arena, home
     arena("run", "-t", TASK, "-a", "const")
     after = arena("run", "-t", TASK, "-a", "const", "-a", "const", "--seeds", 2, "--dry-run")
     assert after.code == 0 and "run 1, complete" in after.out and "2 runs, about" in after.out
+    guessed = arena("run", "-t", TASK, "-a", "const", "-a", "pid", "--dry-run", "--json").document["runs"]
+    assert [(run["estimate"], run["seconds"] > 0) for run in guessed] == [("agent", False), ("task", True)]
 
 
 def test_csv_holds_the_lines_of_the_board(arena):
