@@ -52,7 +52,7 @@ class Campaign(Record):
     surplus: Tensor  # [B] int32, bid above the market price on wins (first price)
     bids: Tensor  # [B] int64, sum of bids (the CPA task)
     paid: Tensor  # [B] int32, in the last auction
-    won: Tensor  # [B] bool, the last auction
+    won: Tensor  # [B] int32, 1 where the last auction was won
     marks: Mapping[str, Tensor]  # slot -> [B, 5] float64, totals and bids when it began; only slots reached
 
 
@@ -127,14 +127,14 @@ class Bidding(Domain):
         budget = scenario.budget.to(torch.int32)
         nothing = torch.zeros_like(budget)
         totals = scenario.bound.new_zeros(4, len(budget)).T
-        return slots.mark(self, Campaign(0, budget, totals, nothing, nothing, nothing.long(), nothing, nothing.bool(), {}))
+        return slots.mark(self, Campaign(0, budget, totals, nothing, nothing, nothing.long(), nothing, nothing, {}))
 
     def observe(self, scenario: Auctions, state: Campaign) -> dict[str, Tensor]:
         """Raw and exact, no normalised twin; nothing that a bidder could not know."""
         t = min(state.t, self.horizon - 1)
         if state.t:
             price = scenario.price[:, state.t - 1].long()
-            price = price if self.feedback == "full" else torch.where(state.won, price, -1)
+            price = price if self.feedback == "full" else torch.where(state.won > 0, price, -1)
         else:
             price = torch.full_like(scenario.budget, -1)
         seen = {
@@ -161,16 +161,22 @@ class Bidding(Domain):
         t, first = state.t, self.payment == "first"
         price = scenario.price[:, t]
         offer = torch.minimum(bid.to(torch.int32), state.budget)
-        won = offer >= price  # ties win
+        won = torch.ge(offer, price, out=torch.empty_like(offer))  # ties win; as int32, which costs a third of a bool
         paid = (offer if first else price) * won
-        win = won.double()
-        reward = torch.stack((scenario.theta[:, t] * win, scenario.click[:, t].double() * win, -paid.double(), win)).T
+        reward = won.new_empty(4, len(won), dtype=torch.float64)  # filled row by row: no temporaries, no stacking
+        value, click, cost, win = reward.unbind()
+        win.copy_(won)
+        torch.mul(scenario.theta[:, t], win, out=value)
+        click.copy_(scenario.click[:, t]).mul_(win)
+        cost.copy_(paid).neg_()
+        reward = reward.T
         budget = state.budget - paid
+        starved = torch.lt(budget, scenario.low, out=torch.empty_like(budget))
         after = Campaign(
             t + 1,
             budget,
             state.totals + reward,
-            state.starved + (budget < scenario.low),
+            state.starved + starved,
             state.surplus + (paid - price * won) if first else state.surplus,
             state.bids + bid if self.cpa else state.bids,
             paid,
@@ -179,7 +185,7 @@ class Bidding(Domain):
         )
         if after.t % self.slot == 0 or after.t == self.horizon:
             after = slots.mark(self, after)
-        return after, Outcome(reward, reward.new_empty(len(won), 0), torch.full_like(won, after.t >= self.horizon))
+        return after, Outcome(reward, reward.new_empty(len(won), 0), torch.full_like(won, after.t >= self.horizon, dtype=torch.bool))
 
     def _check(self, bid: Tensor, state: Campaign) -> None:
         if bid.shape != state.budget.shape:

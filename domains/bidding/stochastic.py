@@ -86,18 +86,21 @@ def _next_row(before, after, theta, probability, below, value_below, lowest, cei
     most = probability.shape[1] - 1
     lowest[:] = 0
     for b in range(len(before)):
-        here, gain, upper = before[b], 0.0, b + 1
+        here, gain, upper, floor = before[b], 0.0, b + 1, max(0, b - most)
         for k in range(len(theta)):
-            low = max(lowest[k], b - most)
+            low = max(lowest[k], floor)
             while low < b and here - before[low] >= theta[k]:
                 low += 1
             lowest[k] = low
             if low < upper:
                 first, last, shift = b - upper + 1, b - low + 1, most - b
-                gain += value_below[k, last] - value_below[k, first] - here * (below[k, last] - below[k, first])
-                for i in range(low, upper):
-                    gain += before[i] * probability[k, i + shift]
+                window, weight, paid_for = before[low:upper], probability[k, low + shift : upper + shift], 0.0  # slices, so that it vectorises
+                for i in range(len(window)):
+                    paid_for += window[i] * weight[i]
+                gain += paid_for + value_below[k, last] - value_below[k, first] - here * (below[k, last] - below[k, first])
                 upper = low
+            if upper == floor:
+                break  # higher values accept nothing more; their `lowest` is behind `floor` from here on
         after[b] = here + gain
         if after[b] > ceiling - slack:
             after[b + 1 :] = ceiling

@@ -190,9 +190,10 @@ def test_win_only_feedback_hides_the_price_of_a_lost_auction():
         scenario = drawn(domain, 64, 6)
         state, _ = domain.step(scenario, domain.reset(scenario), torch.full((64,), 6))
         seen = domain.observe(scenario, state)["price"]
-        lost = ~state.won
-        assert bool(lost.any()) and bool(state.won.any())
-        assert torch.equal(seen[state.won], scenario.price[state.won, 0].long())
+        won = state.won.bool()
+        lost = ~won
+        assert bool(lost.any()) and bool(won.any())
+        assert torch.equal(seen[won], scenario.price[won, 0].long())
         assert torch.equal(seen[lost], torch.full_like(seen[lost], -1) if feedback == "win_only" else scenario.price[lost, 0].long())
 
 
