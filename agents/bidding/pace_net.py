@@ -1,9 +1,11 @@
 """pace-net: re-solving with a learned correction. bid = int(theta * kappa(rho e^h) * e^g), rho = (b - q M) / n money to spend per auction left.
 
 kappa is `resolve`'s coefficient, the fluid optimum of the history. A small network says every slot how far to lean from it: g in ln kappa, h
-in ln rho, and q, the money held back for what is rare and dear, in units of the highest bid M. It sees the budget's standing, the campaign's profile and what the bidder has inferred of the episode's law (pace_belief.py). If
-values have risen by e^v and prices by e^p, the fluid optimum moves by (1 - e) p - v in ln kappa, with e the elasticity of kappa in rho; that
-number is among the inputs. An untrained network answers 0 exactly and so plays `resolve`. Trained by pace_training.py.
+in ln rho, and q, the money held back for what is rare and dear, in units of the highest bid M. It sees the budget's standing, the campaign's
+profile and what the bidder has inferred of the episode's law (pace_belief.py). If values have risen by e^v and prices by e^p, the fluid
+optimum moves by (1 - e) p - v in ln kappa, with e the elasticity of kappa in rho; that number is among the inputs. An untrained network
+answers 0 exactly and so plays `resolve`. Under first price the bid is shaded (shading.py), with leans learned under second price. Trained by
+pace_training.py.
 """
 
 from __future__ import annotations
@@ -152,8 +154,8 @@ class PaceNet(Bidder):
         self.values[within], self.bids[within] = obs["theta"], offer
         return offer
 
-    def train(self, task: TaskView, *, seed: int, budget: int, folder: Path, log: Callable[[dict[str, float]], None]) -> None:
-        """Train for `budget` updates, or go on where an interrupted run of the same seed and budget left off in `folder`."""
+    def train(self, task: TaskView, *, seed: int, folder: Path, log: Callable[[dict[str, float]], None], budget: int | None = None) -> None:
+        """Train for `budget` updates (default: the size's), or go on where an interrupted run of the same seed and budget left off in `folder`."""
         from agents.bidding.pace_training import train
 
         train(task, seed=seed, updates=budget, folder=folder, log=log, size=self.size)

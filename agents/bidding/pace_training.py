@@ -38,16 +38,20 @@ from domains.bidding.kernel import Bidding
 
 @dataclass(frozen=True)
 class Size:
-    """pool: scenarios drawn once; batch: scenarios per update; every: updates between checkpoints; rate: highest learning rate"""
+    """pool: scenarios drawn once; batch: scenarios per update; updates: of a run, unless said otherwise
+
+    every: updates between checkpoints; rate: highest learning rate
+    """
 
     pool: int
     batch: int
+    updates: int
     device: str = "cpu"
     every: int = 25
     rate: float = 3e-3
 
 
-SIZES = {"cpu": Size(16_384, 1024), "full": Size(131_072, 4096, "cuda", every=250)}
+SIZES = {"cpu": Size(16_384, 1024, 400), "full": Size(131_072, 4096, 2000, "cuda", every=250)}
 WARM = 20  # updates over which the learning rate rises; it then falls as a cosine
 SHORT, SHORT_SLOTS = 10, 20  # a fourth of a batch more is played for a tenth of the episode, in 20 slots, for tasks of fewer auctions
 CLIP = 0.05  # of the gradient's norm
@@ -117,7 +121,7 @@ def changed(theta: Any, price: Any, rng: np.random.Generator, max_price: int) ->
     return np.where(later, np.minimum(theta * by_value, 1.0), theta), np.where(later, np.minimum(np.rint(price * by_price), max_price), price)
 
 
-def train(task: TaskView, *, seed: int, updates: int, folder: Path, log: Callable[[dict[str, float]], None], size: str = "cpu") -> None:
+def train(task: TaskView, *, seed: int, updates: int | None, folder: Path, log: Callable[[dict[str, float]], None], size: str = "cpu") -> None:
     """Write a checkpoint folder (config.json, *.safetensors, training.jsonl); go on where `folder` holds an unfinished run of the same kind.
 
     Raises ArenaError `train.task` for tasks without a budget of their own, `train.device` where the size wants a GPU that is not there,
@@ -128,7 +132,7 @@ def train(task: TaskView, *, seed: int, updates: int, folder: Path, log: Callabl
         raise ArenaError("train.task", f"pace-net does not learn on {task.id}", "train it on a second-price task with a budget: bidding/standard-v1")
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise ArenaError("train.device", f"size {size!r} wants a CUDA device and there is none", "train with size=cpu")
-    device = torch.device(setting.device)
+    device, updates = torch.device(setting.device), updates or setting.updates
     run = {
         "task": task.id, "task_config": digest(dict(task.config)), "seed": seed, "updates": updates, "size": size,
         "batch": setting.batch, "pool": setting.pool,

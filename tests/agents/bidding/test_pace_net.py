@@ -170,9 +170,9 @@ class Stop(Exception):
 
 
 def test_training_goes_on_bit_for_bit_after_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(pace_training.SIZES, "cpu", Size(pool=32, batch=16, every=2))
+    monkeypatch.setitem(pace_training.SIZES, "cpu", Size(pool=32, batch=16, updates=6, every=2))
     view, quiet = task("tiny").view, lambda line: None
-    PaceNet().train(view, seed=5, budget=6, folder=tmp_path / "whole", log=quiet)
+    PaceNet().train(view, seed=5, folder=tmp_path / "whole", log=quiet)
 
     def stop(line: dict[str, float]) -> None:
         if line["update"] == 5:  # the last checkpoint is that of update 4
