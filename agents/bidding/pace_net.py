@@ -115,14 +115,20 @@ class PaceNet(Bidder):
     """
 
     nature = "learned"
+    needs_pairs = True
 
     def __init__(self, checkpoint: str | None = None, size: Literal["cpu", "full"] = "cpu") -> None:
         self.folder, self.size = Path(checkpoint) if checkpoint else SHIPPED, size
 
+    def check(self, task: TaskView) -> None:
+        """Raises ArenaError where there are no weights, no past pairs, or a limit on the cost per conversion besides the budget."""
+        super().check(task)
+        if task.domain.cpa:  # type: ignore[attr-defined]
+            raise ArenaError("agent.incompatible", f"pace-net knows budgets, not the cost limit of {task.id}", "use cpa-cap there")
+        load_model(self.folder, 0)
+
     def begin(self, brief: Brief) -> None:
         super().begin(brief)
-        if self.domain.cpa or self.domain.padded:
-            raise ArenaError("agent.incompatible", "pace-net knows budgets, not limits on the cost per conversion", "use cpa-cap there")
         self.net = load_model(self.folder, brief.seed).to(brief.device)
 
     def prepare(self, obs: Observation) -> None:

@@ -214,3 +214,11 @@ def test_first_price_bids_are_shaded() -> None:
     scenario = scenarios("first-price", 60)
     gain = run("first-price", scenario, PaceNet()).metrics["ratio"] - run("first-price", scenario, Ortb()).metrics["ratio"]
     assert gain.mean() > 0.05
+
+
+def test_refuses_before_a_run_what_it_cannot_play(tmp_path: Path) -> None:
+    with pytest.raises(ArenaError, match="not the cost limit of bidding/cpa-v1"):
+        PaceNet().check(task("cpa").view)
+    with pytest.raises(ArenaError, match="no checkpoint"):
+        PaceNet(str(tmp_path)).check(task("tiny").view)
+    PaceNet().check(task("tiny").view)
