@@ -34,7 +34,6 @@ test-slow: $(VENV)/.installed-dev
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check arena
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev

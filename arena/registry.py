@@ -14,7 +14,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -192,13 +192,19 @@ def load(target: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def versions_of(name: str, known: Iterable[str]) -> list[str]:
+    """The ids `name-v1`, `name-v2`, ... that are known, oldest first."""
+    found = (task for task in known if re.fullmatch(re.escape(name) + r"-v\d+", task))
+    return sorted(found, key=lambda task: int(task.rpartition("-v")[2]))
+
+
 @cache
 def task(reference: str) -> Task:
     """The task of that id; `name` without `-vN` is the newest version. Raises ArenaError `unknown.task` suggesting near names."""
     name, _, parameters = parse(reference)
     known = tasks()
     if name not in known:
-        versions = sorted(task for task in known if re.fullmatch(re.escape(name) + r"-v\d+", task))
+        versions = versions_of(name, known)
         if not versions:
             domain_of(name)
             raise unknown("task", name, known, "arena list tasks shows all")

@@ -36,7 +36,7 @@ def read_board(store: Store, task_id: int) -> Json:
         found.append(
             {
                 "position": position + 1, "rank": int(shown.shown[position]),
-                "rank_range": [int(shown.best[position]), int(shown.worst[position])],
+                "rank_range": [int(min(shown.best[position], shown.shown[position])), int(max(shown.worst[position], shown.shown[position]))],
                 "agent": line["agent"], "version": line["version"], "agent_id": line["agent_id"], "nature": line["nature"], "kind": line["kind"],
                 "label": label(line, names), "retired": line["retired"] is not None,
                 "score": line["headline"], "lo": line["lo"], "hi": line["hi"], "mean": line["mean"], "iqm": line["iqm"], "worst10": line["cvar10"],

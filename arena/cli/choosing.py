@@ -76,7 +76,7 @@ def task_id(reference: str) -> str:
     name, known = registry.parse(reference)[0], registry.tasks()
     if name in known:
         return name
-    versions = sorted(task for task in known if re.fullmatch(re.escape(name) + r"-v\d+", task))
+    versions = registry.versions_of(name, known)
     if not versions:
         raise unknown("task", name, known, "arena list tasks shows all")
     return versions[-1]

@@ -226,7 +226,7 @@ class Database:
         return f"Store({self.url!r}{', read only' if self._writer is None else ''})"
 
     def close(self) -> None:
-        for engine in (self._writer, self._reader):
+        for engine in (self._reader, self._writer):  # the writer last: closing it folds the write-ahead log into the file
             if engine is not None:
                 engine.dispose()
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.bidding.joint import joint_table
-from domains.bidding.stochastic import PairModel, pair_model, stochastic_optimum
 from agents.bidding.value_tables import ValueTable
 from arena.errors import ArenaError
+from domains.bidding.stochastic import PairModel, pair_model, stochastic_optimum
 
 
 def by_definition(model: PairModel, auctions: int, budget: int) -> np.ndarray:

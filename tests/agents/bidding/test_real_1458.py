@@ -14,8 +14,8 @@ from torch import Tensor
 
 from agents.bidding.fluid import FluidPrice, fluid_price
 from agents.bidding.joint import joint_table
-from domains.bidding.stochastic import pair_model
 from agents.bidding.value_tables import PriceModel, ValueTable, value_table
+from domains.bidding.stochastic import pair_model
 
 FOLDER = Path(os.environ.get("ARENA_DATA", Path(__file__).parents[3].parent / "shared" / "data")) / "bidding" / "rtbcontrol-1458"
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason=f"no real rows: {FOLDER} is absent (set ARENA_DATA)")
