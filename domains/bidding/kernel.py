@@ -160,7 +160,7 @@ class Bidding(Domain):
         self._check(bid, state)
         t, first = state.t, self.payment == "first"
         price = scenario.price[:, t]
-        offer = torch.minimum(bid.to(torch.int32), state.budget)
+        offer = torch.minimum(bid if bid.dtype == torch.int32 else bid.to(torch.int32), state.budget)
         won = torch.ge(offer, price, out=torch.empty_like(offer))  # ties win; as int32, which costs a third of a bool
         paid = (offer if first else price) * won
         reward = won.new_empty(4, len(won), dtype=torch.float64)  # filled row by row: no temporaries, no stacking
@@ -171,12 +171,12 @@ class Bidding(Domain):
         cost.copy_(paid).neg_()
         reward = reward.T
         budget = state.budget - paid
-        starved = torch.lt(budget, scenario.low, out=torch.empty_like(budget))
+        starved = torch.lt(budget, scenario.low, out=torch.empty_like(budget)).add_(state.starved)
         after = Campaign(
             t + 1,
             budget,
             state.totals + reward,
-            state.starved + starved,
+            starved,
             state.surplus + (paid - price * won) if first else state.surplus,
             state.bids + bid if self.cpa else state.bids,
             paid,
@@ -185,7 +185,8 @@ class Bidding(Domain):
         )
         if after.t % self.slot == 0 or after.t == self.horizon:
             after = slots.mark(self, after)
-        return after, Outcome(reward, reward.new_empty(len(won), 0), torch.full_like(won, after.t >= self.horizon, dtype=torch.bool))
+        done = (torch.ones if after.t >= self.horizon else torch.zeros)(len(won), dtype=torch.bool, device=won.device)
+        return after, Outcome(reward, reward.new_empty(len(won), 0), done)
 
     def _check(self, bid: Tensor, state: Campaign) -> None:
         if bid.shape != state.budget.shape:
