@@ -24,6 +24,7 @@ AGENTS = (
         ("bidding/tiny-*", "bidding/standard-*", "bidding/drift-*", "bidding/large-*"), trainable=True, weights="weights/rlb-nn",
     ),
     AgentSpec("resolve", f"{_C}:Resolve", "classical", "re-solves the fluid LP at every auction", _ALL),
+    AgentSpec("shaded", f"{_C}:Shaded", "classical", "re-solving with bids shaded for first price", ("bidding/first-price-*",)),
     AgentSpec("dual", f"{_C}:Dual", "classical", "dual descent on the spend, eta 0.01", _ALL),
     AgentSpec("dual-slow", f"{_C}:Dual", "classical", "dual descent, eta 0.003", _ALL, {"eta": 0.003}),
     AgentSpec("dual-fast", f"{_C}:Dual", "classical", "dual descent, eta 0.03", _ALL, {"eta": 0.03}),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agents.bidding import tuning
 from agents.bidding.fluid import FluidPrice, fluid_price
+from agents.bidding.shading import first_price_fluid, shaded_bids
 from agents.bidding.winning import fit_win_curve
 from arena.agent import Agent, Brief, Nature
 from arena.task import TaskView
@@ -117,3 +118,12 @@ def win_scale(known: History) -> int:
 def fluid_of(known: History) -> FluidPrice:
     known.episodes()  # says what is missing where there are no pairs
     return fluid_price(known.theta, known.price, known.max_price)
+
+
+@cache
+def shaded_of(known: History) -> tuple[Tensor, Tensor, float]:
+    """Bid of each whole worth, kappa at spends 0, step, 2 step ... per auction, and step: re-solving under first price."""
+    known.episodes()
+    bids = shaded_bids(known.price_pmf(0.5))
+    kappa, step = first_price_fluid(known.theta, known.price, bids)
+    return torch.from_numpy(bids), torch.from_numpy(kappa), step

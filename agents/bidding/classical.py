@@ -8,9 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.bidding.bidder import Bidder, Observation, win_scale
+from agents.bidding.bidder import Bidder, Observation, shaded_of, win_scale
 from arena.errors import ArenaError
 from arena.task import TaskView
+
+FREE = 1e-15  # stands for a budget without value: any auction is worth buying
 
 
 class Constant(Bidder):
@@ -99,17 +101,44 @@ class Resolve(Bidder):
         self.prices = {campaign: self.fluid(campaign) for campaign in self.rows}
 
     def bid(self, obs: Observation) -> Tensor:
-        return self.clipped(obs["theta"] * self.kappa(obs))
+        price = self.price(obs)
+        return torch.where(price == FREE, self.max_bid, self.clipped(obs["theta"] / price))
 
-    def kappa(self, obs: Observation) -> Tensor:
-        """[B] float64, 1 / lambda(b / n); enough for the highest bid where the budget pays for every auction."""
+    def price(self, obs: Observation) -> Tensor:
+        """[B] float64, lambda(b / n), the value of a unit of budget; FREE where the budget pays for every auction."""
         spend = obs["b"].double() / obs["n"].clamp(min=1)
-        kappa = torch.empty_like(spend)
+        found = torch.empty_like(spend)
         for campaign, rows in self.rows.items():
-            price = self.prices[campaign]
+            fluid = self.prices[campaign]
             rho = spend[rows]
-            kappa[rows] = torch.where(rho >= price.mean_price, torch.inf, 1 / price.of(rho))
-        return kappa.nan_to_num(posinf=1e15)
+            found[rows] = torch.where(rho >= fluid.mean_price, FREE, fluid.of(rho))
+        return found
+
+
+class Shaded(Resolve):
+    """Re-solving under first price: the worth theta * kappa(b / n) is shaded to the bid that gains most under the history's price law.
+
+    kappa is the one whose shaded bids spend b / n per auction on history (agents/bidding/shading.py).
+    """
+
+    def check(self, task: TaskView) -> None:
+        """Raises ArenaError `agent.incompatible` where the winner does not pay its bid."""
+        super().check(task)
+        if task.domain.payment != "first":  # type: ignore[attr-defined]
+            raise ArenaError("agent.incompatible", f"shaded bids below the worth, and {task.id} pays the second price", "use resolve there")
+
+    def prepare(self, obs: Observation) -> None:
+        self.curves = {campaign: shaded_of(self.histories[campaign]) for campaign in self.rows}
+
+    def bid(self, obs: Observation) -> Tensor:
+        spend = obs["b"].double() / obs["n"].clamp(min=1)
+        bids = torch.empty(len(spend), dtype=torch.int32, device=spend.device)
+        for campaign, rows in self.rows.items():
+            table, kappa, step = self.curves[campaign]
+            place = (spend[rows] / step).long().clamp(max=len(kappa) - 1)
+            worth = (obs["theta"][rows] * kappa[place]).clamp(max=len(table) - 1).long()
+            bids[rows] = table[worth].to(torch.int32)
+        return self.clipped(bids)
 
 
 class Dual(Resolve):
@@ -125,7 +154,7 @@ class Dual(Resolve):
 
     def prepare(self, obs: Observation) -> None:
         super().prepare(obs)
-        self.log_price = -self.kappa(obs).log()
+        self.log_price = self.price(obs).log()
         self.target, self.left = obs["B"].double() / obs["n"], obs["n"]
 
     def bid(self, obs: Observation) -> Tensor:
@@ -151,6 +180,10 @@ class Paced(Resolve):
             self.coefficient = self.paced(obs, spent, self.domain.slots - slot)
             self.before = obs["b"].double()
         return self.clipped(obs["theta"] * self.coefficient)
+
+    def kappa(self, obs: Observation) -> Tensor:
+        """[B] the coefficient to start from."""
+        return 1 / self.price(obs)
 
     def paced(self, obs: Observation, spent: Tensor, slots_left: int) -> Tensor:
         """The coefficient [B] of the slot that begins, after `spent` [B] in the last one."""
