@@ -15,23 +15,25 @@ from agents.bidding.difference_net import DifferenceNet, Frame, fit
 from agents.bidding.value_tables import PriceModel
 from arena.agent import Brief
 from arena.errors import ArenaError
+from arena.settings import setting
 from arena.task import TaskView
 from domains.bidding.history import History
 
 SHIPPED = Path(__file__).parent / "weights" / "rlb-nn"
-AUCTIONS, LEVEL = 1000, 0.5  # the table behind a network: T0 auctions, budgets up to c0 = 1/2
+LEVEL = 0.5  # the table behind a network has budgets up to c0 = 1/2
 
 
 class RlbNn(Bidder):
     """RLB whose marginal values of budget come from a network; run seed r plays training seed r mod count.
 
     checkpoint: folder with `seed-<r>/<campaign>/`; the shipped ones where not given.
+    auctions: T0 of the table that training takes its labels from.
     """
 
     nature = "learned"
 
-    def __init__(self, checkpoint: str | None = None) -> None:
-        self.folder = Path(checkpoint) if checkpoint else SHIPPED
+    def __init__(self, checkpoint: str | None = None, auctions: int = 1000) -> None:
+        self.folder, self.auctions = Path(checkpoint) if checkpoint else SHIPPED, auctions
 
     def check(self, task: TaskView) -> None:
         """Raises ArenaError `bidding.artefact` where a campaign has no network, or one of another price law."""
@@ -62,13 +64,13 @@ class RlbNn(Bidder):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "training.jsonl").open("w") as lines:
             for number, known in enumerate(task.domain.histories):  # type: ignore[attr-defined]
-                frame = Frame(_model(known), known.cpm, AUCTIONS, known.budget(LEVEL, AUCTIONS))
+                frame = Frame(_model(known), known.cpm, self.auctions, known.budget(LEVEL, self.auctions))
 
                 def note(record: dict[str, float], number: int = number) -> None:
                     log({"campaign": float(number), **record})
                     lines.write(json.dumps({"campaign": number, **record}) + "\n")
 
-                fit(frame, seed=seed, rounds=budget, log=note).save(folder / known.campaign)
+                fit(frame, seed=seed, rounds=budget, log=note, device=setting("device").value).save(folder / known.campaign)
 
 
 def _model(known: History) -> PriceModel:
