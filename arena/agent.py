@@ -87,7 +87,7 @@ class Vectorised(Agent):
     """One-observation code made batched: a fresh player per scenario, so it may keep state between its calls.
 
     `make()` gives either a function `action = f(obs)` or an object with `act(obs)` and, if it likes, `begin(brief)`.
-    `obs` is what the Gymnasium face shows: a dict of NumPy values, or the bare array where the mode has a single entry.
+    `obs` is one row of the mode: a dict of NumPy values, or the bare array where the mode has a single entry.
     """
 
     def __init__(self, make: Callable[[], Any], mode: str | None = None) -> None:

@@ -179,15 +179,28 @@ def reward_weights(task: Task) -> Floats:
 
 
 def shown_space(mode: Mode) -> spaces.Space[Any]:
-    """The observation space a face shows: the `Dict`, or its only entry. A copy, so that no two environments share its random numbers."""
+    """The observation space a face shows: the `Dict`, or its only entry, scalars as vectors of length 1."""
     entries = mode.observation_space.spaces
-    return deepcopy(next(iter(entries.values())) if len(entries) == 1 else mode.observation_space)
+    return vector_space(next(iter(entries.values())) if len(entries) == 1 else mode.observation_space)
+
+
+def vector_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """The space with every Box of shape () made one of shape (1,), entries of a Dict included: SB3's networks and checker take no scalars.
+
+    A copy, so that no two environments share its random numbers.
+    """
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({name: vector_space(entry) for name, entry in space.spaces.items()})
+    if isinstance(space, spaces.Box) and space.shape == ():
+        return spaces.Box(space.low.reshape(1), space.high.reshape(1), (1,), space.dtype.type)
+    return deepcopy(space)
 
 
 def shown(mode: Mode, seen: Mapping[str, Tensor], row: Any = slice(None)) -> Any:
     """The observation of some rows (or of one: an int, or a tuple row and seat) as fresh NumPy arrays of the space's dtypes."""
     entries = mode.observation_space.spaces
     values = {name: np.array(seen[name].numpy(force=True)[row], space.dtype) for name, space in entries.items()}
+    values = {name: value if entries[name].shape else value[..., None] for name, value in values.items()}
     return next(iter(values.values())) if len(values) == 1 else values
 
 
@@ -199,6 +212,8 @@ def legal(
     ignore: [B] rows that end here: they play the idle action, whatever was given. Raises ValueError for the first illegal row.
     """
     space = mode.action_space
+    if isinstance(space, spaces.Box) and space.shape == () and np.shape(action) == (*lead, 1):
+        action = np.asarray(action)[..., 0]
     mask = None if domain.role(role).advisory else seen.get("action_mask")
     if ignore is not None and ignore.any():
         action = np.array(action, copy=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 import gymnasium
@@ -13,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from arena.faces.episodes import Episodes, Turn, as_task, shown, shown_space
+from arena.faces.episodes import Episodes, Turn, as_task, shown, shown_space, vector_space
 from arena.faces.feed import Flags
 from arena.task import Task
 
@@ -49,7 +48,7 @@ class ArenaEnv(gymnasium.Env[Any, Any]):
         self._seed, self._started, self._over = seed, False, True
         self.mode = self._play.mode.name
         self.observation_space = shown_space(self._play.mode)
-        self.action_space = deepcopy(self._play.mode.action_space)
+        self.action_space = vector_space(self._play.mode.action_space)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         if seed is None and not self._started:
@@ -110,7 +109,7 @@ class ArenaVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         self._over: Flags = np.ones(num_envs, np.bool_)
         self.mode = self._play.mode.name
         self.single_observation_space = shown_space(self._play.mode)
-        self.single_action_space = deepcopy(self._play.mode.action_space)
+        self.single_action_space = vector_space(self._play.mode.action_space)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from arena.domain import Mode
 from arena.errors import ArenaError
-from arena.faces.episodes import as_task, blank, legal, reward_weights, shown, shown_space
+from arena.faces.episodes import as_task, blank, legal, reward_weights, shown, shown_space, vector_space
 from arena.faces.feed import Feed
 from arena.faces.gymnasium import KEYS, chosen_scenarios
 from arena.task import Task
@@ -54,7 +54,7 @@ class ArenaParallelEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo is not 
         self.possible_agents = list(self._seats)
         self.agents: list[str] = []
         self.observation_spaces = {agent: shown_space(self._modes[role]) for agent, (role, _) in self._seats.items()}
-        self.action_spaces = {agent: deepcopy(self._modes[role].action_space) for agent, (role, _) in self._seats.items()}
+        self.action_spaces = {agent: vector_space(self._modes[role].action_space) for agent, (role, _) in self._seats.items()}
         self._feed = Feed(self.task, 1, split)
         self._weights = reward_weights(self.task)
         self._random: np.random.Generator | None = None
@@ -130,7 +130,8 @@ class ArenaParallelEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo is not 
         if missing:
             raise ValueError(f"no action from {', '.join(missing)}: every agent whose info says acts=True gives one")
         given = [np.asarray(actions[agent]) for agent in names]
-        shape = self._modes[role].action_space.shape or ()
+        shape = self.action_spaces[names[0]].shape or ()
+        given = [value.reshape(1) if shape == (1,) and value.shape == () else value for value in given]
         for agent, value in zip(names, given, strict=True):
             if value.shape != shape:
                 raise ValueError(f"action of {agent}: shape {value.shape}, expected {shape}")
@@ -176,5 +177,5 @@ class ArenaParallelEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo is not 
 
 def _blank(mode: Mode) -> Any:
     """What an agent is shown before it has ever acted."""
-    values = {name: blank(space) for name, space in mode.observation_space.spaces.items()}
+    values = {name: blank(vector_space(space)) for name, space in mode.observation_space.spaces.items()}
     return next(iter(values.values())) if len(values) == 1 else values

@@ -1,24 +1,19 @@
 """The Stable-Baselines3 face: a `VecEnv` directly on the batch, no loop over environments.
 
-SB3's networks (and its checker) take vectors, so scalars (spaces of shape ()) become vectors of length 1, in observations and in
-continuous actions; everything else is what the Gymnasium face shows. `as_sb3` does the same to a single Gymnasium environment.
-The reward is the task's scalar; the vector stands in `info["reward_vector"]`.
+It shows what the Gymnasium face shows. The reward is the task's scalar; the vector stands in `info["reward_vector"]`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
-from gymnasium.wrappers import TransformAction, TransformObservation
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from arena.faces.episodes import Episodes, as_task, shown, shown_space
+from arena.faces.episodes import Episodes, as_task, shown, shown_space, vector_space
 from arena.faces.feed import Flags
 from arena.faces.gymnasium import KEYS, chosen_scenarios
 from arena.task import Task
@@ -42,7 +37,7 @@ class ArenaVecEnv(VecEnv):
         self.render_mode: str | None = None
         self._started = False
         self._actions: Any = None
-        super().__init__(num_envs, vector_space(shown_space(self._play.mode)), vector_space(deepcopy(self._play.mode.action_space)))
+        super().__init__(num_envs, shown_space(self._play.mode), vector_space(self._play.mode.action_space))
 
     def reset(self) -> Any:
         keys: list[int | None] = list(self._seeds)
@@ -68,11 +63,7 @@ class ArenaVecEnv(VecEnv):
 
     def step_wait(self) -> tuple[Any, NDArray[np.float32], Flags, list[dict[str, Any]]]:
         play = self._play
-        actions = np.asarray(self._actions)
-        shape = (self.num_envs, *(play.mode.action_space.shape or ()))
-        if actions.shape == (*shape, 1):
-            actions = actions[..., 0]
-        turn = play.decide(play.legal(actions, (self.num_envs,)))
+        turn = play.decide(play.legal(np.asarray(self._actions), (self.num_envs,)))
         play.look()
         done = turn.terminated | turn.truncated
         both = zip(turn.reward.copy(), turn.truncated.tolist(), strict=True)
@@ -128,27 +119,4 @@ class ArenaVecEnv(VecEnv):
         return [{"scenario": int(self._play.index[row])} for row in rows]
 
     def _shown(self) -> Any:
-        return as_vectors(shown(self._play.mode, self._play.seen), self.observation_space, (self.num_envs,))
-
-
-def vector_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """The space with every Box of shape () made a Box of shape (1,), entries of a Dict included."""
-    if isinstance(space, spaces.Dict):
-        return spaces.Dict({name: vector_space(entry) for name, entry in space.spaces.items()})
-    if isinstance(space, spaces.Box) and space.shape == ():
-        return spaces.Box(space.low.reshape(1), space.high.reshape(1), (1,), space.dtype.type)
-    return space
-
-
-def as_vectors(values: Any, space: spaces.Space[Any], lead: tuple[int, ...] = ()) -> Any:
-    """Observations [*lead, ...] in the shapes of `space`, a `vector_space`."""
-    if isinstance(space, spaces.Dict):
-        return {name: as_vectors(value, space[name], lead) for name, value in values.items()}
-    return values.reshape(*lead, *(space.shape or ()))
-
-
-def as_sb3(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
-    """A Gymnasium environment with its scalars as vectors of length 1, so that SB3 takes it alone."""
-    space, shape = vector_space(env.observation_space), env.action_space.shape
-    seen = TransformObservation(env, lambda values: as_vectors(values, space), space)
-    return TransformAction(seen, lambda action: np.reshape(action, shape or ()), vector_space(env.action_space))
+        return shown(self._play.mode, self._play.seen)

@@ -79,7 +79,7 @@ def test_seats_are_rewarded_apart_and_the_planner_acts_every_second_step(congest
     load = congestion.sample("test", [4]).load[0].tolist()
     assert infos["planner_0"] == {"scenario": 4, "acts": True}
     assert views["planner_0"].dtype == np.float32 and views["planner_0"].shape == (1,)
-    assert views["driver_1"]["toll"].shape == (1,) and views["driver_1"]["share"].shape == ()
+    assert views["driver_1"]["toll"].shape == (1,) and views["driver_1"]["share"].shape == (1,)
 
     def play(roads, toll=None):
         actions = dict(zip(DRIVERS, roads, strict=True)) | ({} if toll is None else {"planner_0": np.float32(toll)})
