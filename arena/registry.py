@@ -170,6 +170,8 @@ def _parameters(text: str, reference: str) -> dict[str, Any]:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not key.isidentifier():
             raise ArenaError("reference", f"{part.strip()!r} in {reference!r} is no parameter", "write key=value")
+        if key in found:
+            raise ArenaError("reference", f"{key} is given twice in {reference!r}", "give each parameter once")
         found[key] = _value(value)
     return found
 
@@ -290,7 +292,7 @@ def _attribute(path: Path, attribute: str) -> Any:
     sys.modules[label] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{path} cannot be imported: {type(error).__name__}: {error}"
         raise ArenaError("agent.incompatible", reason, "run it with python to see why") from error
     own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", None) == label and callable(v) and not n.startswith("_")}
@@ -312,6 +314,8 @@ def _build(factory: Any, parameters: Mapping[str, Any], label: str) -> Agent:
         return cast("Agent", factory(**checked))
     mode = checked.pop("mode", getattr(factory, "mode", None))
     if inspect.isclass(factory):
+        if not hasattr(factory, "act") and not any("__call__" in vars(base) for base in factory.__mro__):
+            raise ArenaError("agent.incompatible", f"{label} has no act(obs)", "an agent is a class with act(obs) or a function of obs")
         return Vectorised(lambda: factory(**checked), mode)
     if callable(factory):
         return Vectorised(lambda: lambda obs: factory(obs, **checked), mode)
@@ -330,9 +334,10 @@ def validated(factory: Any, parameters: Mapping[str, Any], label: str) -> dict[s
         for name, p in signature.parameters.items()
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
-    model = create_model("Parameters", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields)
+    model = create_model("Parameters", __config__=ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True), **fields)
     try:
-        return {name: getattr(model(**parameters), name) for name in fields}
+        checked = model(**parameters)
+        return {name: getattr(checked, name) for name in fields}
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

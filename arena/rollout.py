@@ -230,10 +230,12 @@ class _Game:
         return torch.where(self.live.view(-1, *[1] * (action.dim() - 1)), action, fill)
 
     def guarded(self, player: Player, step: int, call: Callable[[], Any]) -> Any:
-        """The agent's code, whose exceptions are its own failure; also an attempt to leave the process."""
+        """The agent's code, whose exceptions are its own failure; also an attempt to leave the process. Ctrl-C is the user's."""
         try:
             return call()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             if isinstance(error, ArenaError) and error.code.split(".")[0] in ("run", "infra"):
                 raise  # not the agent's fault (a budget cap, a cache miss): the run stays queued and is resumed
             code = "agent.died" if isinstance(error, SystemExit) else "agent.crash"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -113,7 +114,8 @@ class Task:
 
     @property
     def view(self) -> TaskView:
-        return TaskView(self.id, self.domain, self.config, self.sample)
+        """A copy of the domain's attributes, so that what an agent sets there is its own."""
+        return TaskView(self.id, copy(self.domain), self.config, self.sample)
 
     def chunks(self, size: int | None = None) -> list[tuple[int, int]]:
         """(start, n) of every chunk: at most `size` scenarios, none across a block border."""

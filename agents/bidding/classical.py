@@ -21,6 +21,12 @@ class Constant(Bidder):
     def __init__(self, bid: int | None = None) -> None:
         self.fixed = bid
 
+    def check(self, task: TaskView) -> None:
+        """Raises ArenaError `agent.parameters` for a bid that the task does not allow."""
+        highest = task.domain.max_bid  # type: ignore[attr-defined]
+        if self.fixed is not None and not 0 <= self.fixed <= highest:
+            raise ArenaError("agent.parameters", f"const: bid = {self.fixed}", f"bids of {task.id} are integers in 0..{highest}")
+
     def prepare(self, obs: Observation) -> None:
         number = self.tuned(obs, "const") if self.fixed is None else torch.full_like(obs["theta"], self.fixed)
         self.offer = self.clipped(number)
@@ -33,6 +39,8 @@ class Random(Bidder):
     """A bid drawn uniformly from 0..u for every impression; u is twice the tuned constant bid where not given."""
 
     def __init__(self, u: int | None = None) -> None:
+        if u is not None and u < 0:
+            raise ArenaError("agent.parameters", f"rand: u = {u}", "bids are drawn from 0..u: give an integer >= 0")
         self.u = u
 
     def prepare(self, obs: Observation) -> None:
@@ -61,6 +69,8 @@ class Linear(Bidder):
     """Bid int(theta * b0 / theta-bar), b0 tuned on history where not given (Perlich et al., KDD 2012)."""
 
     def __init__(self, b0: float | None = None) -> None:
+        if b0 is not None and not b0 > 0:
+            raise ArenaError("agent.parameters", f"lin: b0 = {b0}", "the bid on an impression of mean value must be above 0")
         self.fixed = b0
         self.needs_pairs = b0 is None
 
@@ -230,8 +240,8 @@ class OnlineLp(Paced):
         for campaign in self.rows:
             known = self.histories[campaign]
             known.episodes()
-            theta = torch.from_numpy(known.theta).to(obs["B"].device)
-            price = torch.from_numpy(known.price).to(obs["B"].device)
+            theta = torch.tensor(known.theta, device=obs["B"].device)
+            price = torch.tensor(known.price, dtype=torch.float64, device=obs["B"].device)
             ratio, order = (price / (theta + 1e-4)).sort(stable=True)
             self.curves[campaign] = ratio, price[order].cumsum(0) / len(price)
         super().prepare(obs)
@@ -260,8 +270,8 @@ class CpaCap(Bidder):
 
     EDGES = 256
 
-    def __init__(self, prior: float = 2000.0) -> None:
-        self.prior = prior
+    def __init__(self, prior: float = 2000.0, memory: float = 1.0) -> None:
+        self.prior, self.memory = prior, memory
 
     def prepare(self, obs: Observation) -> None:
         if "cost_limit" not in obs:
@@ -275,7 +285,7 @@ class CpaCap(Bidder):
         for campaign, members in self.rows.items():
             known = self.histories[campaign]
             known.episodes()
-            theta, price = torch.from_numpy(known.theta).to(device), torch.from_numpy(known.price).to(device)
+            theta, price = torch.tensor(known.theta, device=device), torch.tensor(known.price, device=device)
             weight = self.prior / len(theta)
             for row in members.tolist():
                 place = self.bin(price, theta, obs["cost_limit"][row])
@@ -317,4 +327,6 @@ class CpaCap(Bidder):
         affordable = (cost <= obs["b"][:, None]) & (cost - limit[:, None] * value <= slack[:, None])
         # the frontier is bought from the left, so the last affordable edge counts; its bins further left are part of the purchase
         last = torch.where(affordable, torch.arange(self.EDGES + 1, device=cost.device), 0).amax(1).clamp(max=self.EDGES - 1)
+        for evidence in (self.cost, self.value, self.seen):
+            evidence *= self.memory
         return self.edges[last] * limit

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,7 +76,8 @@ def run(
         jobs = []
         for item in items:
             try:
-                row = request(opened, item.task, item.candidate, item.seed, chunk, item.reference)
+                with redirect_stdout(sys.stderr):  # results alone go to stdout, whatever an agent prints
+                    row = request(opened, item.task, item.candidate, item.seed, chunk, item.reference)
                 jobs.append(Job(row, item.task, item.candidate))
             except ArenaError as error:
                 if not item.optional:
@@ -151,7 +153,7 @@ def _play(store: Store, jobs: Sequence[Job], place: str, quiet: bool) -> Job | N
     from arena.cli.progress import Watcher
     from arena.evaluation import execute
 
-    with _terminable(), Watcher(quiet) as watcher:
+    with _terminable(), redirect_stdout(sys.stderr), Watcher(quiet) as watcher:
         for job in jobs:
             watcher.begin(job.title, job.candidate.name)
             try:

@@ -35,6 +35,9 @@ class History:
     click: NDArray[np.uint8] | None = None  # [K]
 
     def __post_init__(self) -> None:
+        for series in (self.price_counts, self.theta, self.price, self.click):
+            if series is not None:
+                series.setflags(write=False)  # all agents of a process share it
         if self.impressions <= 0 or self.cost < 0 or self.clicks < 0:
             totals = f"{self.impressions} impressions, cost {self.cost}, {self.clicks} clicks"
             raise ArenaError("history.totals", f"campaign {self.campaign}: {totals}", "a history needs at least one impression and no negative total")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import torch
@@ -55,6 +56,11 @@ class CrashesOnce(Steady):
 class Leaves(Steady):
     def act(self, obs):
         sys.exit(3)
+
+
+class Cancels(Steady):
+    def act(self, obs):
+        raise asyncio.CancelledError("by the event loop")
 
 
 class Interrupts(Steady):

@@ -50,6 +50,7 @@ def failures(store, run_id):
         ("breaks_down:CrashesInAct", 4, "agent.crash", "ValueError: the model file ran away"),
         ("breaks_down:CrashesInBegin", 0, "agent.crash", "RuntimeError: no memory of the last chunk"),
         ("breaks_down:Leaves", 0, "agent.died", "SystemExit: 3"),
+        ("breaks_down:Cancels", 0, "agent.crash", "asyncio.exceptions.CancelledError: by the event loop"),
         ("breaks_down:CrashesUnprintably", 0, "agent.crash", "<exception str() failed>"),
         ("breaks_down:CrashesAtLength", 0, "agent.crash", "ValueError: xxx"),
         ("answers_wrongly:WrongShape", 4, "agent.illegal", "shape (8, 1), expected (8,)"),

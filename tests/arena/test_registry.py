@@ -30,7 +30,7 @@ def test_parsing(text, parsed):
     assert registry.parse(text) == parsed
 
 
-@pytest.mark.parametrize("text", ["", "pid(", "pid(kp)", "pid(2=3)", "pid(kp=1", "pid@x", "pid(kp=1) and more"])
+@pytest.mark.parametrize("text", ["", "pid(", "pid(kp)", "pid(2=3)", "pid(kp=1", "pid@x", "pid(kp=1) and more", "pid(kp=1,kp=2)"])
 def test_what_is_no_reference(text):
     with pytest.raises(ArenaError) as error:
         registry.parse(text)
@@ -106,6 +106,13 @@ def test_parameters_are_checked(reference, message):
     assert error.value.code == "agent.parameters" and "kp" in error.value.hint
 
 
+@pytest.mark.parametrize("reference", ["rlb(x=1)", "resolve(checkpoint=here)", "lin(b0=nan)", "pid(kp=inf)"])
+def test_parameters_that_no_agent_can_have(reference):
+    with pytest.raises(ArenaError) as error:
+        registry.candidate(reference).make()
+    assert error.value.code == "agent.parameters"
+
+
 def test_parameters_are_cast_as_their_types_say():
     assert registry.candidate("const(bid='60')").make().fixed == 60
 
@@ -165,6 +172,8 @@ def test_a_batched_class_by_inheritance_or_by_word(tmp_path):
         ("def bidder(obs): ...\n", ":biddr", "unknown.attribute", "biddr"),
         ("import nothing_of_that_name\n", "", "agent.incompatible", "cannot be imported: ModuleNotFoundError"),
         ("def f(:\n", "", "agent.incompatible", "SyntaxError"),
+        ("import sys\nsys.exit(0)\n", ":f", "agent.incompatible", "cannot be imported: SystemExit: 0"),
+        ("class Idle: ...\n", ":Idle", "agent.incompatible", r"has no act\(obs\)"),
     ],
 )
 def test_files_that_hold_no_agent(tmp_path, source, attribute, code, message):

@@ -111,3 +111,10 @@ def test_whole_set_scores_need_no_references():
 
 def test_the_shipped_tasks_are_those_that_were_frozen():
     assert registry.task("bidding/tiny-v1").digest and registry.task("bidding/tiny").id == "bidding/tiny-v1"
+
+
+def test_what_an_agent_does_to_the_domain_is_its_own(tiny):
+    tiny.view.domain.max_bid = 5
+    assert tiny.view.domain.max_bid == tiny.domain.max_bid == 300
+    with pytest.raises(ValueError, match="read-only"):
+        tiny.view.domain.histories[0].theta.sort()

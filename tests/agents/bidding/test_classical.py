@@ -127,3 +127,26 @@ def test_the_oracle_of_the_real_rows_to_the_unit(monkeypatch):
             assert round((metrics["win_rate"][half] * 1000).sum()) == wins
             assert round((metrics["spend_ratio"][half] * budget).sum()) == cost
             assert metrics["value"][half].sum() == pytest.approx(value, abs=5e-7)
+
+
+@pytest.mark.parametrize("reference", ["const(bid=-1)", "const(bid=301)", "rand(u=-1)", "lin(b0=0)"])
+def test_bids_that_no_task_allows_are_refused_before_a_run(tiny, reference):
+    with pytest.raises(ArenaError) as error:
+        registry.candidate(reference).make().check(tiny.view)
+    assert error.value.code == "agent.parameters"
+
+
+def test_online_lp_bids_the_first_ratio_whose_cost_passes_the_budget_left(tiny):
+    _, bids, scenario = play(tiny, "online-lp")
+    for row in range(8):
+        known = tiny.domain.histories[int(scenario.campaign[row])]
+        ratio = known.price / (known.theta + 1e-4)
+        order = np.argsort(ratio, kind="stable")
+        cost, ratio = known.price[order].cumsum() / len(order), ratio[order]
+        left, n, kappa = int(scenario.budget[row]), tiny.domain.horizon, 0.0
+        for t in range(n):
+            if t % tiny.domain.slot == 0:
+                kappa = ratio[np.searchsorted(cost, left / (n - t)).clip(max=len(ratio) - 1)]
+            bid = min(300, int(float(scenario.theta[row, t]) * kappa))
+            assert bid == int(bids[t, row]), (row, t)
+            left -= int(scenario.price[row, t]) if min(bid, left) >= scenario.price[row, t] else 0

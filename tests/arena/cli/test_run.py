@@ -201,3 +201,10 @@ def test_one_broken_run_of_several_does_not_stop_the_others(arena, monkeypatch):
     assert alone.code == 1 and "error: ZeroDivisionError: the kernel" in alone.err and "ARENA_LOG=debug" in alone.err and "Traceback" not in alone.err
     debug = arena("--log", "debug", "run", "-t", TASK, "-a", "const")
     assert debug.code == 1 and "Traceback" in debug.err
+
+
+def test_what_an_agent_prints_stays_out_of_the_document(arena, tmp_path):
+    (tmp_path / "chatty.py").write_text("print('loading')\ndef bid(obs):\n    print('bidding')\n    return 40\n")
+    done = arena("run", "-t", TASK, "-a", f"{tmp_path}/chatty.py:bid", "--json")
+    assert done.document["runs"][0]["failures"] == 0
+    assert "loading" in done.err and "bidding" in done.err
