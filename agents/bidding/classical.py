@@ -270,8 +270,8 @@ class CpaCap(Bidder):
 
     EDGES = 256
 
-    def __init__(self, prior: float = 2000.0, memory: float = 1.0) -> None:
-        self.prior, self.memory = prior, memory
+    def __init__(self, prior: float = 2000.0) -> None:
+        self.prior = prior
 
     def prepare(self, obs: Observation) -> None:
         if "cost_limit" not in obs:
@@ -327,6 +327,4 @@ class CpaCap(Bidder):
         affordable = (cost <= obs["b"][:, None]) & (cost - limit[:, None] * value <= slack[:, None])
         # the frontier is bought from the left, so the last affordable edge counts; its bins further left are part of the purchase
         last = torch.where(affordable, torch.arange(self.EDGES + 1, device=cost.device), 0).amax(1).clamp(max=self.EDGES - 1)
-        for evidence in (self.cost, self.value, self.seen):
-            evidence *= self.memory
         return self.edges[last] * limit
