@@ -177,9 +177,8 @@ def _parameters(text: str, reference: str) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    if re.fullmatch(r"\d+/\d+", text):
-        above, below = map(int, text.split("/"))
-        return above / below
+    if not text.startswith(("'", '"')):  # fractions, also within a list
+        text = re.sub(r"(?<![\w./])(\d+)/([1-9]\d*)(?![\w./])", lambda found: repr(int(found[1]) / int(found[2])), text)
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -322,8 +321,8 @@ def _build(factory: Any, parameters: Mapping[str, Any], label: str) -> Agent:
     raise ArenaError("agent.incompatible", f"{label} is a {type(factory).__name__}", "an agent is a class with act(obs) or a function of obs")
 
 
-def validated(factory: Any, parameters: Mapping[str, Any], label: str) -> dict[str, Any]:
-    """Parameters checked against the factory's signature by Pydantic. Raises ArenaError naming the parameter."""
+def validated(factory: Any, parameters: Mapping[str, Any], label: str, code: str = "agent.parameters") -> dict[str, Any]:
+    """Parameters checked against the factory's signature by Pydantic. Raises ArenaError `code` naming the parameter."""
     from pydantic import ConfigDict, ValidationError, create_model
 
     signature = inspect.signature(factory, eval_str=True)
@@ -340,6 +339,6 @@ def validated(factory: Any, parameters: Mapping[str, Any], label: str) -> dict[s
         return {name: getattr(checked, name) for name in fields}
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        place = str(first["loc"][0])
         detail = f"{label}: parameter {place} = {parameters.get(place)!r}: {first['msg'].lower()}"
-        raise ArenaError("agent.parameters", detail, f"parameters: {', '.join(fields) or 'none'}") from error
+        raise ArenaError(code, detail, f"parameters: {', '.join(fields) or 'none'}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from arena.cli.app import app
 
     try:
-        code = typer.main.get_command(app).main(args=words, prog_name="arena", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = typer.main.get_command(app).main(args=words, prog_name="arena", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except ArenaError as error:
         return _report(as_json, error.exit_code, error.code, error.message, error.hint, error.context)
@@ -32,6 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             hint = f"{_command(error)} --help shows how it is used"
             return _report(as_json, EXIT_USAGE, "usage", _usage(error), hint, {})
         return _unexpected(as_json, error)
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    from arena.cli.output import notice
+
+    notice(f"warning: {message}")
 
 
 def _usage(error: Any) -> str:

@@ -73,17 +73,24 @@ def run(
     from arena.evaluation import request
 
     with store(read_only=False) as opened:
-        jobs = []
+        jobs, refused = [], []
         for item in items:
             try:
                 with redirect_stdout(sys.stderr):  # results alone go to stdout, whatever an agent prints
                     row = request(opened, item.task, item.candidate, item.seed, chunk, item.reference)
                 jobs.append(Job(row, item.task, item.candidate))
             except ArenaError as error:
-                if not item.optional:
+                if item.optional:
+                    notice(f"skipped {item.candidate.name} on {item.task.id}: {error.message}", quiet)
+                elif len(items) > 1 and error.code.startswith("history."):  # this agent cannot do with what is known; others can
+                    refused.append(error)
+                    notice(f"error: {item.candidate.name} refuses {item.task.id}: {error}")
+                else:
                     raise
-                notice(f"skipped {item.candidate.name} on {item.task.id}: {error.message}", quiet)
-        return _finish(opened, jobs, place, quiet, as_json, as_csv)
+        if refused and not jobs:
+            raise refused[0]
+        code = _finish(opened, jobs, place, quiet, as_json, as_csv)
+        return refused[0].exit_code if refused and code in (0, EXIT_FAILURES) else code
 
 
 def resume(

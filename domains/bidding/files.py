@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from arena.errors import ArenaError
 from domains.bidding import CAMPAIGNS
 from domains.bidding.history import Floats, History, Integers
-from domains.bidding.layouts import EXPECTED, check_feature_index, is_feature_index, layout, read_rows
+from domains.bidding.layouts import EXPECTED, check_feature_index, is_feature_index, layout, read_rows, unknown_layout
 from domains.bidding.profiles import MAX_PRICE
 
 CALIBRATED = (0.2, 5.0)  # mean theta / CTR outside this is reported: the values were fitted to other data
@@ -197,6 +197,8 @@ def _read_info(path: Path, max_price: int) -> dict[str, Any]:
     counts = info["price_counter_train"]
     if not isinstance(counts, list) or not all(isinstance(number, int) and number >= 0 for number in [*counts, *(info[key] for key in keys[:3])]):
         raise ArenaError("data.format", f"{path}: {', '.join(keys)} must be counts, whole numbers >= 0", EXPECTED)
+    if not info["clk_train"] <= info["imp_train"] > 0:
+        raise ArenaError("data.format", f"{path}: {info['clk_train']} clicks in {info['imp_train']} impressions", "fetch it again")
     if any(counts[max_price + 1 :]):
         raise ArenaError("data.price", f"{path}: prices above {max_price} in price_counter_train", f"raise max_price (now {max_price})")
     seen, spent = sum(counts), sum(price * count for price, count in enumerate(counts))
@@ -225,6 +227,9 @@ def _no_theta(folder: Path, name: str, files: list[Path]) -> ArenaError:
     if any((found := layout(path)) and len(found.columns) == 2 for path in files):
         hint = "theta comes from a click model trained on train.yzx.txt: write test.theta.txt, lines `click price theta`, beside them"
         return ArenaError("data.theta", f"campaign {name} in {folder}: the files hold prices and clicks but no theta", hint, campaign=name)
+    for path in files:
+        if path.name.startswith("test") and layout(path) is None:
+            return unknown_layout(path)
     names = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
     return ArenaError("data.missing", f"no evaluation rows of campaign {name} in {folder}, which holds {names}", EXPECTED, campaign=name)
 
@@ -250,4 +255,4 @@ def _sha256(path: Path) -> str:
 def _is_data(path: Path, dataset: str, campaign: str) -> bool:
     if dataset == "rtbcontrol":
         return path.name == "test.txt"
-    return path.name == "info.json" or path.name.endswith((".theta.txt", ".log.txt", ".yzx.txt")) or path.match(f"{campaign}.*.txt")
+    return path.name in ("info.json", "test.txt") or path.name.endswith((".theta.txt", ".log.txt", ".yzx.txt")) or path.match(f"{campaign}.*.txt")

@@ -83,7 +83,7 @@ def read_rows(path: Path, max_price: int = MAX_PRICE) -> Rows:
     """All rows of a file, checked: click 0 or 1, price an integer in 0..max_price, theta in [0, 1] and not all 0. ArenaError by file and line."""
     found = layout(path)
     if found is None:
-        raise ArenaError("data.format", f"{path}: none of the known layouts", EXPECTED, path=str(path))
+        raise unknown_layout(path)
     source: Any = [text for _, text in _data_lines(path, found)] if found.episode else path
     usecols = None if found.width else found.columns
     try:
@@ -104,6 +104,13 @@ def read_rows(path: Path, max_price: int = MAX_PRICE) -> Rows:
     _check(path, found, table, max_price)
     theta = np.ascontiguousarray(table[:, 2]) if table.shape[1] > 2 else None
     return Rows(path, found.kind, table[:, 0].astype(np.uint8), table[:, 1].astype(np.int64), theta)
+
+
+def unknown_layout(path: Path) -> ArenaError:
+    with path.open(encoding="latin-1") as lines:
+        first = next(lines, "").rstrip("\r\n")
+    what = f"{first[:60]!r} is the first line of none of the known layouts" if first else "no rows"
+    return ArenaError("data.format", f"{path}:1: {what}", EXPECTED, path=str(path), line=1)
 
 
 def is_feature_index(path: Path) -> bool:
@@ -181,6 +188,8 @@ def _integers(fields: list[str], count: int) -> bool:
 
 
 def _numeric(fields: list[str]) -> bool:
+    if any("_" in field for field in fields):
+        return False  # Python's 1_000, of which a file knows nothing
     try:
         for field in fields:
             float(field)

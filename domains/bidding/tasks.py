@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from arena.errors import ArenaError
+from arena.registry import validated
 from arena.settings import data_root
 from arena.task import Task
 from domains.bidding import CAMPAIGNS, DOMAIN
@@ -40,7 +41,8 @@ def load(name: str, **parameters: Any) -> Task:
         return _cpa(**parameters)
     if name == "real-1458-v1":
         return _rtbcontrol(**parameters)
-    return _ipinyou(name.removeprefix("ipinyou-").removesuffix("-v1"), **parameters)
+    replayed = partial(_ipinyou, name.removeprefix("ipinyou-").removesuffix("-v1"))
+    return replayed(**validated(replayed, parameters, f"bidding/{name}", "task.parameters"))
 
 
 def _spec(name: str) -> dict[str, Any]:
@@ -93,11 +95,12 @@ def _cpa() -> Task:
 
 
 def _rtbcontrol() -> Task:
-    campaign = load_campaign(find_folder(data_root(), "rtbcontrol", "1458"))
+    # the name is part of the frozen history, wherever the files lie
+    campaign = load_campaign(find_folder(data_root(), "rtbcontrol", "1458"), campaign="rtbcontrol-1458")
     levels = (1 / 32, 1 / 8, 1 / 2)
     domain = Bidding([campaign.history], 1000, 20)
     episodes = cut_episodes(campaign.theta, campaign.price, campaign.click, 1000)
-    return _replayed("real-1458-v1", domain, episodes, levels, {**_spec("real-1458-v1")})
+    return _replayed("real-1458-v1", domain, episodes, levels, {**_spec("real-1458-v1")}, campaign.warnings)
 
 
 def _ipinyou(
@@ -113,14 +116,22 @@ def _ipinyou(
     if campaign not in CAMPAIGNS:
         raise ArenaError("unknown.task", f"no campaign is called {campaign!r}", f"campaigns: {', '.join(CAMPAIGNS)}")
     levels = (float(c0),) if isinstance(c0, int | float) else tuple(float(level) for level in c0)
-    found = load_campaign(find_folder(data_root(), "ipinyou", campaign), max_price, min(n, 1000))
+    if n < 1 or max_price < 1 or not levels or len(set(levels)) < len(levels):
+        asked = f"n = {n}, max_price = {max_price}, c0 = {c0}"
+        raise ArenaError("task.parameters", f"bidding/ipinyou-{campaign}-v1: {asked}", "n and max_price are at least 1, levels c0 differ")
+    found = load_campaign(find_folder(data_root(), "ipinyou", campaign), max_price, min(n, 1000), campaign)
     episodes = cut_episodes(found.theta, found.price, found.click, n, drop_partial, limit, max_price)
     domain = Bidding([found.history], n, max(1, n // 50), payment, max_bid=max_price)
-    return _replayed(f"ipinyou-{campaign}-v1", domain, episodes, levels, {**_spec(f"ipinyou-{campaign}-v1"), "frozen": None})
+    task = _replayed(f"ipinyou-{campaign}-v1", domain, episodes, levels, {**_spec(f"ipinyou-{campaign}-v1"), "frozen": None}, found.warnings)
+    if (task.vectors["ref1"] - task.vectors["ref0"]).mean() < 1e-9:
+        raise ArenaError("data.budget", f"{task.id}: the best constant bid wins all that can be won, so nothing is left to judge", "lower c0")
+    return task
 
 
-def _replayed(name: str, domain: Bidding, episodes: Any, levels: Sequence[float], spec: dict[str, Any]) -> Task:
+def _replayed(name: str, domain: Bidding, episodes: Any, levels: Sequence[float], spec: dict[str, Any], notes: Sequence[str]) -> Task:
     known = domain.histories[0]
+    for note in notes:
+        warnings.warn(f"{spec['id']}: {note}", stacklevel=2)
     everything = replay(episodes.theta, episodes.price, episodes.click, levels, known, domain.slot)
     everything_costs = np.where(episodes.price <= domain.max_bid, episodes.price, 0).sum(1)
     for level in levels:

@@ -208,3 +208,16 @@ def test_what_an_agent_prints_stays_out_of_the_document(arena, tmp_path):
     done = arena("run", "-t", TASK, "-a", f"{tmp_path}/chatty.py:bid", "--json")
     assert done.document["runs"][0]["failures"] == 0
     assert "loading" in done.err and "bidding" in done.err
+
+
+def test_an_agent_that_refuses_the_history_lets_the_others_play(arena, tmp_path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for name, value in (("train", "0.01"), ("test", "0.02")):
+        (folder / f"{name}.theta.txt").write_text("".join(f"0 {z} {value}\n" for z in range(1, 201)))
+    done = arena("run", "-t", "bidding/ipinyou-1458-v1(n=100,c0=1/8)", "-a", "mcpc", "-a", "const", "--data", folder)
+    assert done.code == 2 and "mcpc refuses" in done.err and "the cost per click is undefined" in done.err
+    assert "warning: bidding/ipinyou-1458-v1: the history has no click" in done.err and "UserWarning" not in done.err
+    assert [line.split()[1] for line in done.out.splitlines()[2:]] == ["const"]
+    alone = arena("run", "-t", "bidding/ipinyou-1458-v1(n=100,c0=1/8)", "-a", "mcpc", "--data", folder, "--json")
+    assert alone.code == 2 and alone.document["code"] == "history.clicks"

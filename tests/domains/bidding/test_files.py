@@ -132,6 +132,11 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, kind: str, line: in
     assert caught.value.code.startswith("data.")
 
 
+def test_underscores_are_no_digits(tmp_path: Path) -> None:
+    with pytest.raises(ArenaError, match=r"t.theta.txt:2: '0 1_0 0.1' is not made of numbers"):
+        read_rows(write(tmp_path / "t.theta.txt", ["0 1 0.1", "0 1_0 0.1"]))
+
+
 def test_blank_lines_are_skipped_but_counted(tmp_path: Path) -> None:
     lines = lines_of("theta")
     np.testing.assert_array_equal(read_rows(write(tmp_path / "a.txt", [*lines[:2], "", *lines[2:], ""])).price, PRICE)
@@ -161,7 +166,7 @@ def test_values_all_zero_and_empty_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArenaError, match="theta is 0 in all 2 rows"):
         read_rows(write(tmp_path / "a.txt", ["0 1 0", "0 2 0.0"]))
     (tmp_path / "b.txt").touch()
-    with pytest.raises(ArenaError, match="b.txt: none of the known layouts"):
+    with pytest.raises(ArenaError, match="b.txt:1: no rows"):
         read_rows(tmp_path / "b.txt")
     with pytest.raises(ArenaError, match="c.txt: no rows"):
         read_rows(write(tmp_path / "c.txt", log_lines()[:1]))
