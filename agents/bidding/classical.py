@@ -226,7 +226,8 @@ class PidThreshold(Paced):
 
     def paced(self, obs: Observation, spent: Tensor, slots_left: int) -> Tensor:
         projected = spent * slots_left / obs["b"].clamp(min=1)
-        return self.coefficient * torch.where(projected < 0.7, 1.2, torch.where(projected > 1.1, 0.7, 1.0))
+        kappa = self.coefficient  # factors of their own would be float32
+        return torch.where(projected < 0.7, kappa * 1.2, torch.where(projected > 1.1, kappa * 0.7, kappa))
 
 
 class OnlineLp(Paced):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from agents.bidding.classical import PidThreshold
 from arena import registry, settings
 from arena.errors import ArenaError
 from arena.rollout import players, rollout
@@ -150,3 +151,10 @@ def test_online_lp_bids_the_first_ratio_whose_cost_passes_the_budget_left(tiny):
             bid = min(300, int(float(scenario.theta[row, t]) * kappa))
             assert bid == int(bids[t, row]), (row, t)
             left -= int(scenario.price[row, t]) if min(bid, left) >= scenario.price[row, t] else 0
+
+
+def test_threshold_pacing_multiplies_by_its_factors_exactly():
+    bidder = PidThreshold()
+    bidder.coefficient = torch.full((3,), 0.1, dtype=torch.float64)
+    left, spent = torch.tensor([1000, 1000, 1000]), torch.tensor([60.0, 100.0, 120.0])
+    assert bidder.paced({"b": left}, spent, 10).tolist() == [0.1 * 1.2, 0.1, 0.1 * 0.7], "projected 60, 100 and 120 % of what is left"
