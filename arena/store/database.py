@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import random
 import sqlite3
 import sys
@@ -176,10 +177,16 @@ def sqlite_writer(path: Path, foreign_keys: bool = True) -> Engine:
 
 def sqlite_reader(path: Path) -> Engine:
     """An engine that cannot write, whatever it is asked, and never holds a lock that a writer waits for."""
-    address = f"file:{quote(str(path))}?mode=ro"
+
+    def connect() -> sqlite3.Connection:
+        # where nobody may write beside a closed database, there is no log to read and SQLite must not try to make one
+        sealed = not Path(f"{path}-wal").exists() and not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+        address = f"file:{quote(str(path))}?mode=ro{'&immutable=1' if sealed else ''}"
+        return sqlite3.connect(address, uri=True, check_same_thread=False)
+
     engine = create_engine(
         "sqlite://",
-        creator=lambda: sqlite3.connect(address, uri=True, check_same_thread=False),
+        creator=connect,
         poolclass=QueuePool,
         max_overflow=32,
         hide_parameters=True,
