@@ -81,7 +81,8 @@ def _weights(n: int) -> NDArray[np.uint64]:
 def verify(store: Store, run_id: int, task: Task, sample: float = 1.0, device: str = "cpu") -> Verification:
     """Replay a run's recordings (a `sample` of its chunks, evenly spread) and compare all metrics and scores.
 
-    Equality is exact where the domain's arithmetic is (`rtol` 0), else within its tolerance. The agent is not needed. Notes the outcome
+    Equality is exact where the domain's arithmetic is (`rtol` 0), else within its tolerance. The agent is not needed. Where all was looked at
+    and nothing differs, the agent's line on the board is derived from the stored scores too. Notes the outcome
     with a complete run: that it is verified when all of it was looked at, that it is not as soon as anything differs.
     Raises ArenaError `verify.empty` where nothing is recorded yet.
     """
@@ -120,10 +121,30 @@ def verify(store: Store, run_id: int, task: Task, sample: float = 1.0, device: s
             for row in np.flatnonzero(~_same(found, wanted, 0.0 if name == "score" else task.domain.rtol)):
                 what = f"{name}: stored {found[row]!s}, derived {wanted[row]!s}"
                 mismatches.append(Mismatch(chunk["chunk"], rows.start + int(row), task.domain.horizon - 1, what))
+    if not mismatches and len(checked) == len(chunks):
+        mismatches += _board_line(store, run_id, task)
     outcome = Verification(run_id, len(checked), sum(c["n"] for c in checked), values, mismatches)
     if run.status == "complete" and (len(checked) == len(chunks) or not outcome.ok):
         store.set_verified(run_id, outcome.ok)
     return outcome
+
+
+def _board_line(store: Store, run_id: int, task: Task) -> list[Mismatch]:
+    """Where the agent's board line is not what the stored scores of its runs make. To rounding: matrix products differ between machines."""
+    from arena.evaluation import summarise  # which records what is verified here
+
+    found = store.board_line(run_id)
+    if found is None:
+        return []
+    pool, stored = found
+    derived = summarise(task, pool)
+    wrong = []
+    for name in ("headline", "lo", "hi", "mean", "iqm", "cvar10", "sd", "failed", "violated", "n", "draws"):
+        a, b = (np.array(getattr(record, name), float) for record in (stored, derived))  # None as NaN
+        if a.shape != b.shape or not np.allclose(a, b, rtol=1e-6, atol=1e-6 if name == "draws" else 1e-9, equal_nan=True):
+            what = "its draws" if name == "draws" else f"{name}: stored {a:.10g}, derived {b:.10g}"
+            wrong.append(Mismatch(0, 0, 0, f"the board line of the agent is not what its scores make: {what}"))
+    return wrong
 
 
 def _same(a: NDArray[np.float64], b: NDArray[np.float64], rtol: float) -> NDArray[np.bool_]:

@@ -94,6 +94,19 @@ class Finishing(Runs):
         if status != "complete":
             raise ArenaError("run.not_running", f"run {run_id} became {status} while it was being finished", f"arena resume {run_id}")
 
+    def board_line(self, run_id: int) -> tuple[PoolInput, StandingRecord] | None:
+        """The agent's standing as stored and the runs it must follow from; None where the run is on no board or others have joined it."""
+        row = self.run_row(run_id)
+        candidate = next(entry for entry in self.entries(run_id) if entry.candidate)
+        if not row.ranked or row.status != "complete":
+            return None
+        pool = self._pool(run_id, row.task_id, candidate.agent_id, candidate.role)
+        key = zip(_KEY, (row.task_id, candidate.role, candidate.agent_id), strict=True)
+        query = select(standings, standing_draws.c.draws).join(standing_draws, _same_key).where(*(standings.c[name] == value for name, value in key))
+        with self.reading() as connection:
+            line = connection.execute(query).mappings().one_or_none()
+        return (pool, standing_of(line)) if line is not None and sorted(line["run_set"]) == sorted(pool.run_ids) else None
+
     # ---- what is pooled -------------------------------------------------------------------------------------------
 
     @staticmethod

@@ -110,7 +110,7 @@ class Queries(Finishing):
             return read_vectors(connection, entry_ids, metric)
 
     def metric_vectors(self, entry_id: int) -> dict[str, Vector]:
-        """All metrics of an entry by name, float64 [n_scenarios]; NaN: failed or not measured yet. [1]"""
+        """All metrics of an entry by name, float64 [n_scenarios]; NaN: failed, not measured yet or of a damaged length. [1]"""
         query = (
             select(metrics.c.name, tasks.c.n_scenarios, measurements.c.start, measurements.c.vals)
             .join(metrics, metrics.c.id == measurements.c.metric_id)
@@ -121,8 +121,9 @@ class Queries(Finishing):
         vectors: dict[str, Vector] = {}
         with self.reading() as connection:
             for name, n, start, blob in connection.execute(query):
-                part = unpack(blob)
-                vectors.setdefault(name, np.full(n, np.nan))[start : start + len(part)] = part
+                vector = vectors.setdefault(name, np.full(n, np.nan))[start:]
+                part = unpack(blob[: len(blob) // 8 * 8])[: len(vector)]
+                vector[: len(part)] = part
         return vectors
 
     def pooled_entries(self, task_id: int, agent_ids: Iterable[int]) -> list[Json]:

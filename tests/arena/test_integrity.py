@@ -17,7 +17,7 @@ from arena.integrity import _actions, verify, with_checks
 from arena.judging import judged
 from arena.store import open_store, write_recording
 from arena.store.recordings import FRAME, recording_path
-from arena.store.schema import chunks, measurements, metrics
+from arena.store.schema import chunks, measurements, metrics, standing_draws, standings
 
 
 @pytest.fixture
@@ -209,6 +209,23 @@ def test_the_last_bit_of_a_stored_number(kept, tiny, done, name):
     found = verify(kept, done.id, tiny)
     assert [(m.chunk, m.scenario, m.step) for m in found.mismatches] == [(1, 13, 99)]
     assert found.mismatches[0].what.startswith(f"{name}: stored ") and kept.run_row(done.id).verified is False
+
+
+def test_a_stored_vector_of_a_damaged_length(kept, tiny, done):
+    kept.write(lambda c: c.execute(update(measurements).where(measurements.c.start == 8).values(vals=b"\0" * 61)))
+    found = verify(kept, done.id, tiny)
+    assert [(m.chunk, "scenario 15" in m.what) for m in found.mismatches] == [(1, True)]
+
+
+@pytest.mark.parametrize(("name", "what"), [("headline", "headline: stored 9, derived -"), ("hi", "hi: stored 9, derived -"), ("draws", "its draws")])
+def test_a_board_line_that_its_scores_do_not_make(kept, tiny, done, name, what):
+    rand = registry.candidate("random")
+    again = execute(kept, request(kept, tiny, rand, seed=1), tiny, rand)
+    assert verify(kept, done.id, tiny).ok and verify(kept, again.id, tiny).ok
+    table, value = (standing_draws, np.full(2000, 0.5, "<f4").tobytes()) if name == "draws" else (standings, 9.0)
+    kept.write(lambda c: c.execute(update(table).values(**{name: value})))
+    found = verify(kept, done.id, tiny)
+    assert [what in m.what for m in found.mismatches] == [True] and not kept.board(tiny.id)[0]["verified"]
 
 
 def test_a_failed_scenario_that_was_given_a_score(kept, tiny, from_file):
