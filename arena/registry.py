@@ -124,8 +124,12 @@ def _plugins(group: str, attribute: str) -> dict[str, Any]:
     found = {}
     for point in sorted(entry_points(group=group), key=lambda p: p.name):
         try:
-            found[point.name] = getattr(point.load(), attribute)
-        except Exception as error:  # any plugin may fail in any way; the others go on
+            named = getattr(point.load(), attribute)
+            specs, kind = ((named,), DomainSpec) if attribute == "DOMAIN" else (named, AgentSpec)
+            if not all(isinstance(spec, kind) for spec in specs):
+                raise TypeError(f"{attribute} holds something that is no {kind.__name__}")
+            found[point.name] = named
+        except (Exception, SystemExit) as error:  # any plugin may fail in any way; the others go on
             broken[f"{group}: {point.name}"] = f"{type(error).__name__}: {error}".split("\n")[0]
     return found
 

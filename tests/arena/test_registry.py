@@ -58,20 +58,36 @@ def test_a_name_without_version_is_the_newest():
     assert registry.task("bidding/standard").id == registry.task("bidding/standard-v1").id
 
 
-def test_a_plugin_that_fails_is_listed_as_broken_and_breaks_nothing(monkeypatch):
+def fails():
+    raise ImportError("no module named quantum\nmore")
+
+
+@pytest.mark.parametrize(
+    ("load", "domain", "agents"),
+    [
+        (fails, "ImportError: no module named quantum", "ImportError: no module named quantum"),
+        (lambda: sys.exit(3), "SystemExit: 3", "SystemExit: 3"),
+        (
+            lambda: SimpleNamespace(DOMAIN=3, AGENTS=[3]),
+            "TypeError: DOMAIN holds something that is no DomainSpec",
+            "TypeError: AGENTS holds something that is no AgentSpec",
+        ),
+    ],
+)
+def test_a_plugin_that_fails_is_listed_as_broken_and_breaks_nothing(monkeypatch, load, domain, agents):
     class Point:
         name = "aaa"
 
         def load(self):
-            raise ImportError("no module named quantum\nmore")
+            return load()
 
     real = registry.entry_points
     monkeypatch.setattr(registry, "entry_points", lambda group: [*real(group=group), Point()])
     monkeypatch.setattr(registry, "broken", {})
     registry._plugins.cache_clear()
     try:
-        assert "bidding" in registry.domains()
-        assert registry.broken == {"arena.domains: aaa": "ImportError: no module named quantum"}
+        assert "bidding" in registry.domains() and "pid" in registry.agents()
+        assert registry.broken == {"arena.domains: aaa": domain, "arena.agents: aaa": agents}
     finally:
         monkeypatch.undo()
         registry._plugins.cache_clear()
