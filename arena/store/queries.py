@@ -211,7 +211,7 @@ class Queries(Finishing):
 
     def events(self, run_id: int | None, after: int = 0, limit: int = 500) -> list[Json]:
         """The log of a run (None: of the store) after event `after`, oldest first. [1]"""
-        query = select(events).where(events.c.run_id == run_id, events.c.id > after)
+        query = select(events).where(events.c.run_id == run_id, events.c.job_id.is_(None), events.c.id > after)
         return self._dicts(query.order_by(events.c.id).limit(limit))
 
     def failures(self, run_id: int, limit: int = 1000) -> list[Json]:

@@ -132,6 +132,24 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True)
+class JobRow:
+    """Something a worker is to do. spec and result: see arena/registration.py."""
+
+    id: int
+    uid: str
+    kind: str
+    spec: Json
+    status: str
+    owner: str | None
+    lease_until: int | None
+    run_id: int | None
+    result: Json | None
+    created: int
+    started: int | None
+    finished: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class EntryRow:
     id: int
     run_id: int

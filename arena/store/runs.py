@@ -266,9 +266,9 @@ class Runs(Catalogue):
             totals.append(dict(zip(("b_id", "b_failed", "b_ns", "b_decisions", "b_rss"), values, strict=True)))
         return totals
 
-    def event(self, run_id: int | None, level: str, code: str, message: str, data: Json | None = None) -> int:
-        """Add a line to the log of a run (or of the store); its id. Readers ask for `events(run_id, after=id)`."""
-        values = {"run_id": run_id, "level": level, "code": code, "message": clean(message, 8192), "data": data}
+    def event(self, run_id: int | None, level: str, code: str, message: str, data: Json | None = None, job_id: int | None = None) -> int:
+        """Add a line to the log of a run, of a job or of the store; its id. Readers ask for `events(run_id, after=id)`."""
+        values = {"run_id": run_id, "job_id": job_id, "level": level, "code": code, "message": clean(message, 8192), "data": data}
         return self.write(lambda c: int(c.execute(self.insert(events).values(at=self.now(c), **values).returning(events.c.id)).scalar_one()))
 
 

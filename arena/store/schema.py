@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"  # the newest revision: what this code reads and writes
+REVISION = "0002"  # the newest revision: what this code reads and writes
 VERSION_TABLE = "arena_version"
 
 metadata = MetaData(
@@ -261,6 +261,24 @@ recordings = Table(
     Column("path", Text, nullable=False),  # below `recordings/`
 )
 
+jobs = Table(  # what somebody asked for and a worker does: an agent to check and register, a run to request
+    "jobs",
+    metadata,
+    _id(),
+    _uid(),
+    Column("kind", Text, nullable=False),  # register | run
+    Column("spec", Json, nullable=False),
+    Column("status", Text, nullable=False),  # queued | running | done | failed
+    Column("owner", Text),
+    Column("lease_until", BigInteger),
+    Column("run_id", Id, ForeignKey("runs.id")),
+    Column("result", Json),
+    Column("created", BigInteger, nullable=False),
+    Column("started", BigInteger),
+    Column("finished", BigInteger),
+    Index("ix_jobs_status_lease_until_id", "status", "lease_until", "id"),
+)
+
 events = Table(
     "events",
     metadata,
@@ -271,5 +289,7 @@ events = Table(
     Column("code", Text, nullable=False),
     Column("message", Text, nullable=False),
     Column("data", Json),
+    Column("job_id", Id, ForeignKey("jobs.id")),
     Index("ix_events_run_id_id", "run_id", "id"),
+    Index("ix_events_job_id_id", "job_id", "id"),
 )

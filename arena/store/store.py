@@ -25,13 +25,13 @@ from arena.store.database import (
     sqlite_writer,
 )
 from arena.store.files import publish
-from arena.store.queries import Queries
+from arena.store.jobs import Jobs
 from arena.store.schema import chunks, runs
 
 _CREATED = "it is created by the first `arena run` or `arena register`"
 
 
-class Store(Queries):
+class Store(Jobs):
     """All that is kept about agents, tasks, runs and scores. Made by `open_store`; shared by threads, not by forked processes."""
 
     def __init__(self, url: URL, home: Path, writer: Engine | None, reader: Engine) -> None:

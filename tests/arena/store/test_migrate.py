@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Integer, text
+from sqlalchemy import Column, Integer, make_url, text
 
 from arena.errors import ArenaError
 from arena.store import migrate, open_store, schema, upgrade_store
+from arena.store.database import postgres_engine, sqlite_writer
 
 REPOSITORY = Path(__file__).parents[3]
 NEXT = '''"""A made-up change: a column, and a table copied because SQLite cannot change its column."""
@@ -22,7 +23,7 @@ import signal
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
+revision = "0003"
 down_revision = "{before}"
 
 
@@ -38,7 +39,7 @@ def upgrade():
 UPGRADE = """
 import sys; from pathlib import Path
 from arena.store import migrate, schema, upgrade_store
-migrate.SCRIPTS, schema.REVISION = Path(sys.argv[1]), "0002"
+migrate.SCRIPTS, schema.REVISION = Path(sys.argv[1]), "0003"
 upgrade_store(sys.argv[3] or None, Path(sys.argv[2]))
 """
 
@@ -48,7 +49,7 @@ def scripts(tmp_path):
     """The migrations and one more."""
     folder = tmp_path / "migrations"
     shutil.copytree(migrate.SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_made_up.py").write_text(NEXT.format(before=schema.REVISION))
+    (folder / "versions" / "0003_made_up.py").write_text(NEXT.format(before=schema.REVISION))
     return folder
 
 
@@ -85,11 +86,11 @@ def test_tables_and_migrations_agree(empty_place):
 def test_an_older_store_is_refused_and_upgraded_with_its_rows(filled, scripts, monkeypatch):
     before = content(filled)
     monkeypatch.setattr(migrate, "SCRIPTS", scripts)
-    monkeypatch.setattr(schema, "REVISION", "0002")
+    monkeypatch.setattr(schema, "REVISION", "0003")
     for read_only in (False, True):
         with pytest.raises(ArenaError, match="arena db upgrade") as error:
             open_store(filled.url, filled.home, read_only=read_only)
-        assert error.value.code == "store.old" and error.value.context["found"] == "0001"
+        assert error.value.code == "store.old" and error.value.context["found"] == "0002"
     backup = upgrade_store(filled.url, filled.home)
     with open_store(filled.url, filled.home) as store, store.reading() as connection:
         assert connection.execute(text("SELECT stars FROM agents")).scalars().all() == [3]
@@ -118,11 +119,11 @@ def test_an_interrupted_upgrade_leaves_the_old_store_and_can_be_run_again(filled
         assert "rows lost what they refer to" in done.stderr
     assert content(filled) == before, "the old schema is whole and opens with the old code"
     monkeypatch.setattr(migrate, "SCRIPTS", scripts)
-    monkeypatch.setattr(schema, "REVISION", "0002")
+    monkeypatch.setattr(schema, "REVISION", "0003")
     backup = upgrade_store(filled.url, filled.home)
     assert content(filled) == before
     if filled.url is None:
-        assert backup.name == "arena.db.0001.backup-2", "the backup of the first attempt is kept"
+        assert backup.name == "arena.db.0002.backup-2", "the backup of the first attempt is kept"
 
 
 def test_there_is_nothing_to_upgrade_in_an_empty_place(empty_place):
@@ -152,3 +153,29 @@ def test_a_backup_is_a_store_of_its_own(filled, tmp_path):
         assert copy.check() == []
         with copy.reading() as connection:
             assert {name: sorted(map(repr, connection.execute(table.select()))) for name, table in schema.metadata.tables.items()} == before
+
+
+def test_a_store_of_the_first_version_is_upgraded_with_its_rows(empty_place):
+    """As version 0.1 left it: its tables, an event among them, made by its own migration."""
+    path = empty_place.home / "arena.db"
+    engine = schema_of(empty_place, path, "0001")
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO events (id, run_id, at, level, code, message) VALUES (7, NULL, 1, 'notice', 'x', 'twins')"))
+    engine.dispose()
+    with pytest.raises(ArenaError) as error:
+        open_store(empty_place.url, empty_place.home)
+    assert error.value.code == "store.old"
+    upgrade_store(empty_place.url, empty_place.home)
+    with open_store(empty_place.url, empty_place.home) as store:
+        assert store.check() == [] and [(e["id"], e["message"], e["job_id"]) for e in store.events(None)] == [(7, "twins", None)]
+        assert store.event(None, "notice", "x", "next") == 8 or empty_place.url is not None
+        assert store.enqueue("run", {"task": "t"}).status == "queued"
+
+
+def schema_of(place, path, revision):
+    if place.url is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlite_writer(path, foreign_keys=False) if place.url is None else postgres_engine(make_url(place.url), False)
+    with engine.begin() as connection:
+        command.upgrade(migrate.config(connection), revision)
+    return engine
