@@ -87,10 +87,10 @@ def replay(
         run = opened.run_row(run_id)
         task = task_of_run(opened, run)
         entry = next(e for e in opened.entries(run_id) if e.candidate)
-        actions = _actions(opened, task, run_id, scenario)
+        actions = recorded_actions(opened, task, run_id, scenario)
         stored = {name: float(values[scenario]) for name, values in opened.metric_vectors(entry.id).items()}
         failure = next((f for f in opened.failures(run_id, limit=10**9) if f["scenario"] == scenario), None)
-    steps, derived = _derive(task, scenario, actions, place)
+    steps, derived = derive(task, scenario, actions, place)
     kept = _ends(steps, rows)
     document = {
         "run": run_id, "task": task.id, "scenario": scenario, "steps_total": len(steps), "steps": kept,
@@ -103,7 +103,7 @@ def replay(
     deliver("arena.episode/1", document, as_json, lambda: _print_episode(document, kept))
 
 
-def _actions(store: Store, task: Task, run_id: int, scenario: int) -> dict[str, Any]:
+def recorded_actions(store: Store, task: Task, run_id: int, scenario: int) -> dict[str, Any]:
     """The recorded actions of one scenario by role, [T, 1, ...]."""
     from arena.store import read_recording
 
@@ -119,7 +119,7 @@ def _actions(store: Store, task: Task, run_id: int, scenario: int) -> dict[str, 
     return {role.name: tensors[role.name][:, row : row + 1] for role in task.domain.roles if role.name in tensors}
 
 
-def _derive(task: Task, scenario: int, actions: dict[str, Any], place: str) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def derive(task: Task, scenario: int, actions: dict[str, Any], place: str) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Every step (the actions taken, the state they led to) and the metrics of one episode."""
     from arena.rollout import states
 

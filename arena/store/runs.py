@@ -6,7 +6,7 @@ import uuid
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
 from arena.errors import ArenaError, unknown
 from arena.store.catalogue import Catalogue, clean, pack, pack_histogram
@@ -140,6 +140,13 @@ class Runs(Catalogue):
     def cancel(self, run_id: int) -> bool:
         """Take a run off the queue or from its worker, which learns of it at its next renewal. False: it was not queued or running."""
         return self._leave((runs.c.id == run_id, runs.c.status.in_(("queued", "running"))), run_id, "cancelled")
+
+    def requeue(self, run_id: int) -> bool:
+        """Let any worker go on with a run that failed, was cancelled or lost its worker. False: it waits, is worked on or is complete."""
+        with self.reading() as connection:
+            now = self.now(connection)  # a lease that is renewed in between ends later than this
+        gone = or_(runs.c.status.in_(("failed", "cancelled")), and_(runs.c.status == "running", runs.c.lease_until < now))
+        return self._leave((runs.c.id == run_id, gone), run_id, "queued")
 
     def _leave(self, condition: tuple[Any, ...], run_id: int, status: str) -> bool:
         def work(connection: Connection) -> bool:

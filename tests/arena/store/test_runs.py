@@ -91,6 +91,22 @@ def test_a_cancelled_run_is_lost_to_its_worker(world, run):
     assert world.store.acquire(run.id, "b") and world.store.run_row(run.id).finished is None
 
 
+def test_whatever_stopped_can_be_put_back_in_the_queue(world, run):
+    store = world.store
+    assert not store.requeue(run.id)  # it waits already
+    store.acquire(run.id, "a", lease=60)
+    assert not store.requeue(run.id)  # somebody works on it
+    store.renew(run.id, "a", lease=-1)
+    assert [row.id for row in store.stalled()] == [run.id] and store.requeue(run.id)
+    assert (store.run_row(run.id).status, store.run_row(run.id).owner) == ("queued", None) and not store.renew(run.id, "a")
+    for status in ("failed", "cancelled"):
+        store.acquire(run.id, "b")
+        store.release(run.id, "b", status)
+        assert store.requeue(run.id) and store.next_queued("c").id == run.id
+        assert store.run_row(run.id).finished is None
+        store.release(run.id, "c", "queued")
+
+
 def test_release_knows_three_states(world, run):
     world.store.acquire(run.id, "a")
     with pytest.raises(ArenaError, match="'complete'"):
