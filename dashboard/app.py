@@ -1,10 +1,26 @@
 """Entry of the dashboard: the pages and how they are reached."""
 
+from pathlib import Path
+
 import streamlit as st
 
-st.set_page_config(page_title="Arena", layout="wide")
+HERE = Path(__file__).parent / "app_pages"
+PAGES = {  # file -> title, symbol; the address of a page is the name of its file
+    "overview": ("Overview", ":material/home:"),
+    "leaderboard": ("Leaderboard", ":material/leaderboard:"),
+    "compare": ("Compare", ":material/compare_arrows:"),
+    "run": ("Run", ":material/play_circle:"),
+    "scenario": ("Scenario", ":material/movie:"),
+    "agent": ("Agent", ":material/smart_toy:"),
+    "task": ("Task", ":material/flag:"),
+    "register": ("Register", ":material/add_circle:"),
+    "queue": ("Queue", ":material/list_alt:"),
+}
+
+st.set_page_config(page_title="Arena", page_icon=":material/stadium:", layout="wide")
 pages = [
-    st.Page("app_pages/leaderboard.py", title="Leaderboard", url_path="leaderboard", default=True),
-    st.Page("app_pages/runs.py", title="Runs", url_path="runs"),
+    st.Page(f"app_pages/{name}.py", title=title, icon=icon, url_path=name, default=name == "overview")
+    for name, (title, icon) in PAGES.items()
+    if (HERE / f"{name}.py").exists()
 ]
 st.navigation(pages, position="top").run()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import streamlit as st
@@ -12,6 +12,7 @@ from arena.errors import ArenaError
 from arena.store import Store, open_store
 
 FIRST_STEPS = "arena run -t bidding/tiny-v1 -a lin -a resolve     # seconds\nmake demo                                           # a whole board"
+FRESH = 10  # seconds for which a loader's answer is kept, where no standing changes before
 
 
 @contextmanager
@@ -30,17 +31,31 @@ def reading() -> Iterator[Store]:
         yield store
 
 
-def nothing_yet(what: str) -> None:
+def state(store: Store) -> str:
+    """What cached answers depend on: which store, and when a board of it last changed. Loaders take it as an argument:
+
+        @st.cache_data(ttl=FRESH, max_entries=64, show_spinner=False)
+        def board(_store: Store, state: str, task_id: int) -> ...   # _store is not part of the key
+    """
+    return f"{store.url} {store.changed()}"
+
+
+def nothing_yet(what: str, command: str = FIRST_STEPS) -> None:
     """An empty page that says what would fill it."""
-    st.info(what)
-    st.text("Play two bidders on a small task, in a terminal, and come back:")
-    st.code(FIRST_STEPS, language="shell")
+    st.info(what, icon=":material/info:")
+    st.text("In a terminal, then come back:")
+    st.code(command, language="shell")
 
 
-def pick(label: str, options: Sequence[str], key: str) -> str:
-    """One of the options, kept in the address as `?key=`; an unknown one there is replaced by the first, with a notice."""
+def pick(label: str, options: Sequence[str], key: str, aliases: Mapping[str, str] | None = None, help: str | None = None) -> str:
+    """One of the options, kept in the address as `?key=` (left out for the first one). `aliases` are other spellings that the address may
+    use ("3" for "pid@1"). What is unknown there gives the first option, with a notice.
+    """
     asked = st.query_params.get(key)
     if asked is not None and asked not in options:
-        st.info(f"There is no such {key} here; showing the first of the list instead.")
+        if aliases is not None and asked in aliases:
+            st.session_state[key] = aliases[asked]
+        else:
+            st.info(f"The address asks for a {label.lower()} that is not here; this is the first of the list.", icon=":material/info:")
         st.query_params.pop(key)
-    return str(st.selectbox(label, options, key=key, bind="query-params"))
+    return str(st.selectbox(label, options, key=key, bind="query-params", help=help))

@@ -102,6 +102,11 @@ class Queries(Finishing):
             counts.update({what: n for what, n in connection.execute(union_all(*parts, by_status))})
         return counts
 
+    def changed(self) -> int:
+        """When a board line was last written, UTC microseconds; 0 where there is none. What is derived from boards is good until then. [1]"""
+        with self.reading() as connection:
+            return int(connection.scalar(select(func.max(standings.c.updated))) or 0)
+
     # ---- vectors --------------------------------------------------------------------------------------------------
 
     def scores(self, entry_ids: Sequence[int], metric: str | None = None) -> Vector:

@@ -1,0 +1,111 @@
+"""What pages are made of: tables and figures with their downloads, names shown as text, links that carry their choice."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from dashboard import style
+
+ROWS = 1000  # a table shows at most so many; Streamlit sends the whole frame to the browser
+
+
+def name(text: str) -> str:
+    """A name within Markdown, as it is written: a code span, in which neither markup, colours nor emoji codes are read."""
+    flat = " ".join(text.split()) or " "
+    fence = "`" * (max(map(len, re.findall("`+", flat)), default=0) + 1)
+    pad = " " if flat.startswith("`") or flat.endswith("`") else ""
+    return f"{fence}{pad}{flat}{pad}{fence}"
+
+
+def href(page: str, **query: object) -> str:
+    """The address of a page with its choice, for a link column; relative, so it works behind any prefix."""
+    return f"{page}?{urlencode({key: str(value) for key, value in query.items()})}"
+
+
+def link(page: str, label: str, icon: str | None = None, **query: object) -> None:
+    """A link to another page with its choice. `label` is Markdown: names go through `name`."""
+    st.page_link(f"app_pages/{page}.py", label=label, icon=icon, query_params={key: str(value) for key, value in query.items()} or None)
+
+
+def link_column(label: str = "", words: str = "open") -> Any:
+    """A column of addresses made by `href`, each shown as the same word."""
+    return st.column_config.LinkColumn(label, display_text=words, width="small")
+
+
+def badge(status: str) -> None:
+    """A run's or a job's status: word, colour and symbol."""
+    look = style.status(status)
+    st.badge(status, icon=look.icon, color=look.badge)  # type: ignore[arg-type]
+
+
+def table(
+    frame: pd.DataFrame, file: str, key: str, columns: Mapping[str, Any] | None = None, order: list[str] | None = None, height: int = 560, **options: Any
+) -> Any:
+    """A table with its downloads: CSV and Parquet hold exactly what is shown, and are built when asked for.
+
+    file: name of the downloads without ending; columns: how columns look; order: the columns shown (default: all); returns what
+    `st.dataframe` returns (the selection, where `on_select` asks for one).
+    """
+    shown = frame if order is None else frame[order]
+    found = st.dataframe(
+        shown, hide_index=True, column_config=dict(columns or {}), height=min(38 + 35 * max(len(shown), 1), height), key=key, **options
+    )
+    with st.container(horizontal=True, gap="small"):
+        downloads(shown, file, key)
+    return found
+
+
+def downloads(frame: pd.DataFrame, file: str, key: str) -> None:
+    """Buttons for CSV and Parquet; without the columns that are only links."""
+    file = re.sub(r"[^\w.-]+", "-", file)
+    st.download_button(
+        "CSV", lambda: frame.to_csv(index=False).encode(), f"{file}.csv", "text/csv",
+        key=f"{key}-csv", on_click="ignore", type="tertiary", icon=":material/download:",
+    )  # fmt: skip
+    st.download_button(
+        "Parquet", lambda: parquet(frame), f"{file}.parquet", "application/vnd.apache.parquet",
+        key=f"{key}-parquet", on_click="ignore", type="tertiary", icon=":material/download:",
+    )  # fmt: skip
+
+
+def parquet(frame: pd.DataFrame) -> bytes:
+    sink = io.BytesIO()
+    frame.to_parquet(sink, index=False)
+    return sink.getvalue()
+
+
+def chart(
+    figure: go.Figure, alt: str, file: str, key: str, twin: pd.DataFrame | None = None, columns: Mapping[str, Any] | None = None, **options: Any
+) -> Any:
+    """A figure with its words for those who cannot see it, its numbers as a table, and its download as a page that needs no network.
+
+    twin: the numbers drawn, where no table on the page has them already.
+    """
+    found = st.plotly_chart(figure, theme="streamlit", alt=alt, key=key, config={"displaylogo": False, "scrollZoom": False}, **options)
+    page = re.sub(r"[^\w.-]+", "-", file)
+
+    def html() -> bytes:
+        return go.Figure(figure).update_layout(paper_bgcolor="white", plot_bgcolor="white").to_html(include_plotlyjs=True).encode()
+
+    def button() -> None:
+        st.download_button(
+            "Figure", html, f"{page}.html", "text/html", key=f"{key}-html", on_click="ignore", type="tertiary", icon=":material/download:"
+        )
+
+    if twin is None:
+        button()
+        return found
+    with st.expander("Numbers and downloads", icon=":material/table:"):
+        st.dataframe(twin, hide_index=True, column_config=dict(columns or {}), height=min(38 + 35 * max(len(twin), 1), 400), key=f"{key}-twin")
+        with st.container(horizontal=True, gap="small"):
+            downloads(twin, file, key)
+            button()
+    return found
