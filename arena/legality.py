@@ -73,7 +73,7 @@ def compact_dtype(space: spaces.Space[Any]) -> torch.dtype:
     """The smallest dtype that holds every action of a space, in which actions are recorded."""
     if not isinstance(space, spaces.Discrete):
         return dtype_of(space)
-    low, high = _limits(space)
+    low, high = limits(space)
     return next(kind for kind in NARROW if torch.iinfo(kind).min <= low and high <= torch.iinfo(kind).max)
 
 
@@ -104,7 +104,7 @@ def _as_tensor(answer: Any, device: torch.device) -> Tensor:
 
 def _outside(tensor: Tensor, space: spaces.Space[Any]) -> Tensor | None:
     """[*lead, ...] which values lie outside the space; None where all lie inside."""
-    low, high = _limits(space)
+    low, high = limits(space)
     if isinstance(space, spaces.Discrete):
         if not tensor.numel():
             return None
@@ -118,7 +118,8 @@ def _outside(tensor: Tensor, space: spaces.Space[Any]) -> Tensor | None:
     return None if bool(inside.all()) else ~inside
 
 
-def _limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
+def limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
+    """The least and the greatest value of a space: numbers, or arrays of the space's shape."""
     if isinstance(space, spaces.Discrete):
         return int(space.start), int(space.start + space.n - 1)
     if isinstance(space, spaces.MultiDiscrete):
@@ -163,6 +164,6 @@ def _reason(values: Tensor, bad: Tensor, space: spaces.Space[Any], seats: bool, 
         legal = (mask[seat].nonzero()[:, 0] + int(space.start)).tolist()
         allowed = f"{len(legal)} of the mask: {', '.join(map(str, legal[:12]))}{', ...' if len(legal) > 12 else ''}"
     else:
-        low, high = (limit[component] if np.ndim(limit) else limit for limit in _limits(space))
+        low, high = (limit[component] if np.ndim(limit) else limit for limit in limits(space))
         allowed = f"{low}..{high}"
     return f"value {values[place].item()!r}{where}, allowed {allowed}"
