@@ -7,22 +7,23 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from arena import registry
 from arena.digest import digest
+from arena.engines import Chunk, Engine, Inline, Played, Work
+from arena.engines.work import Result, candidate_roles, leave, seat
 from arena.environment import environment
 from arena.errors import ArenaError
 from arena.integrity import with_checks
 from arena.judging import judged, per_scenario, violations
 from arena.registry import Candidate
-from arena.rollout import BREAKDOWNS, Episode, Player, players, rollout
+from arena.rollout import BREAKDOWNS, Episode
 from arena.scoring import Standing, standing, standing_of_means, suite_standing
 from arena.scoring.anchor import FEASIBLE
 from arena.store import (
@@ -75,13 +76,22 @@ def check_plays(candidate: Candidate, task: Task) -> None:
 
 def register_task(store: Store, task: Task) -> int:
     """The task's row, with metrics and reference vectors; its digest is checked against the frozen one first."""
+    return store.ensure_task(task_record(task))
+
+
+def task_record(task: Task) -> TaskRecord:
+    """The task as it is stored."""
     metrics = [MetricRecord("score", "", 1, "score")] if task.headline != "of_means" else []
     metrics += [MetricRecord(m.name, m.unit, m.direction, m.role, m.threshold, m.scale) for m in task.domain.metrics_spec]
     config = {**task.config, "candidates": [task.role], "fill": dict(task.fill), "groups": list(task.groups)}
-    record = TaskRecord(
+    return TaskRecord(
         task.id, task.domain.name, task.tier, task.digest, config, task.n, task.headline, task.normalise, task.floor, metrics, task.vectors
     )
-    return store.ensure_task(record)
+
+
+def request_digest(task: Task, lineup: Sequence[Sequence[Any]], seed: int) -> str:
+    """What makes two requests the same run: task, line-up ([role, seat, agent digest, mode, candidate] each), seed, limits."""
+    return digest({"task": task.digest, "lineup": lineup, "seed": seed, "limits": dict(task.limits)})
 
 
 def register_agent(store: Store, candidate: Candidate) -> AgentRow:
@@ -98,17 +108,6 @@ def register_agent(store: Store, candidate: Candidate) -> AgentRow:
     return row
 
 
-def candidate_roles(task: Task) -> tuple[str, ...]:
-    """The roles that the candidate plays; its score stands at the first."""
-    return task.candidates or (task.role,)
-
-
-def seat(task: Task, candidate: Candidate) -> dict[str, Player]:
-    """Fresh agents in all roles: the candidate in those that are judged, the task's frozen agents in the others."""
-    agents = {role: candidate.make() for role in candidate_roles(task)}
-    return players(task.domain, agents | {role: registry.candidate(reference).make() for role, reference in task.fill.items()})
-
-
 def request(store: Store, task: Task, candidate: Candidate, seed: int = 0, chunk: int | None = None, reference: str = "") -> RunRow:
     """The run of one candidate on a task, queued; the one there is if it was asked for before. `reference` makes the task again (with
     its parameters; default: its id).
@@ -118,17 +117,24 @@ def request(store: Store, task: Task, candidate: Candidate, seed: int = 0, chunk
     """
     check_plays(candidate, task)
     seated, roles = seat(task, candidate), candidate_roles(task)
-    for role in roles:
-        seated[role].agent.check(task.view)
-    row = register_agent(store, candidate)
-    cast = [(role, row, True) for role in roles]
-    cast += [(role, register_agent(store, registry.candidate(filler)), False) for role, filler in task.fill.items()]
-    entries = [EntryRequest(role, -1, agent.id, is_judged, seated[role].mode.name, "inline") for role, agent, is_judged in cast]
-    lineup = [[role, -1, agent.digest, seated[role].mode.name, is_judged] for role, agent, is_judged in cast]
+    try:
+        for role in roles:
+            seated[role].agent.check(task.view)
+    finally:
+        leave(seated)
+    cast = [(role, candidate, register_agent(store, candidate), True) for role in roles]
+    for role, reference_ in task.fill.items():
+        filler = registry.candidate(reference_)
+        cast.append((role, filler, register_agent(store, filler), False))
+    entries = [EntryRequest(role, -1, row.id, is_judged, seated[role].mode.name, who.level) for role, who, row, is_judged in cast]
+    lineup: list[list[Any]] = [[role, -1, row.digest, seated[role].mode.name, is_judged] for role, _, row, is_judged in cast]
+    for line, (_, who, _, _) in zip(lineup, cast, strict=True):
+        if who.source is not None and who.level == "inline":
+            line.append("inline")  # without the walls that such an agent has: another run
     size = chunk or task.chunk
     wanted = RunRequest(
         task_id=register_task(store, task),
-        request_digest=digest({"task": task.digest, "lineup": lineup, "seed": seed, "limits": dict(task.limits)}),
+        request_digest=request_digest(task, lineup, seed),
         lineup_digest=digest({"lineup": lineup}),
         seed=seed,
         ranked=True,
@@ -141,22 +147,35 @@ def request(store: Store, task: Task, candidate: Candidate, seed: int = 0, chunk
     return store.request_run(wanted)
 
 
-def execute(store: Store, run: RunRow, task: Task, candidate: Candidate, report: Report | None = None, device: str = "cpu") -> RunRow:
+def execute(
+    store: Store, run: RunRow, task: Task, candidate: Candidate, report: Report | None = None, device: str = "cpu", engine: Engine | None = None
+) -> RunRow:
     """Play what is missing of a run and complete it. Returns the run's row as it then stands.
 
+    engine: where its chunks are played, by default in this process; whoever opened it closes it
     Raises ArenaError `run.owned` where another live worker has it; KeyboardInterrupt leaves it queued, to be resumed.
     """
-    owner = f"{platform.node()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+    owner = worker_name()
     if not store.acquire(run.id, owner):
         return store.run_row(run.id)
+    place = engine or Inline()
     try:
-        with _renewing(store, run.id, owner) as lost:
-            _play(store, run, task, candidate, report or (lambda progress: None), device, lost)
+        with renewing(lambda: store.renew(run.id, owner)) as lost:
+            _play(store, run, Work(run.uid, task, candidate, run.seed, device), report or (lambda progress: None), lost, place)
             store.finish(run.id, lambda pool: summarise(task, pool), lambda pool: suites(store, task, pool))
     except BaseException as error:
+        place.drop()
         _let_go(store, run.id, owner, error)
         raise
+    finally:
+        if engine is None:
+            place.close()
     return store.run_row(run.id)
+
+
+def worker_name() -> str:
+    """Who holds a lease: machine, process and something random."""
+    return f"{platform.node()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
 def _let_go(store: Store, run_id: int, owner: str, error: BaseException) -> None:
@@ -172,19 +191,19 @@ def _let_go(store: Store, run_id: int, owner: str, error: BaseException) -> None
 
 
 @contextmanager
-def _renewing(store: Store, run_id: int, owner: str) -> Iterator[threading.Event]:
-    """Keep the lease while the block runs; the event is set when the run is no longer ours."""
+def renewing(renew: Callable[[], bool]) -> Iterator[threading.Event]:
+    """Keep a lease while the block runs; the event is set when it is no longer ours."""
     over, lost = threading.Event(), threading.Event()
 
-    def renew() -> None:
+    def keep() -> None:
         while not over.wait(RENEW):
             try:
-                if not store.renew(run_id, owner):
+                if not renew():
                     lost.set()
             except ArenaError:
                 pass  # busy: the lease outlasts several missed renewals
 
-    thread = threading.Thread(target=renew, daemon=True)
+    thread = threading.Thread(target=keep, daemon=True)
     thread.start()
     try:
         yield lost
@@ -193,44 +212,84 @@ def _renewing(store: Store, run_id: int, owner: str) -> Iterator[threading.Event
         thread.join()
 
 
-def _play(store: Store, run: RunRow, task: Task, candidate: Candidate, report: Report, device: str, lost: threading.Event) -> None:
-    chunks, done = task.chunks(run.chunk_size), store.done_chunks(run.id)
+def _play(store: Store, run: RunRow, work: Work, report: Report, lost: threading.Event, engine: Engine) -> None:
+    """Play the chunks that are missing. They are committed in their order, whatever order they come back in, so that an agent is given up
+    after the same chunk on every engine."""
+    task = work.task
+    todo, done = [Chunk(index, *span) for index, span in enumerate(task.chunks(run.chunk_size))], store.done_chunks(run.id)
     entries = {entry.role: entry for entry in store.entries(run.id)}
-    lineup = seat(task, candidate)
-    began, total = time.perf_counter(), sum(n for index, (_, n) in enumerate(chunks) if index not in done)
+    began, total = time.perf_counter(), sum(chunk.n for chunk in todo if chunk.index not in done)
     failures, played = sum(entry.failures for entry in entries.values()), 0
+    log = _Log(store, run.id)
+
+    def tell(step: int = 0, n: int = 0) -> None:
+        if lost.is_set():
+            raise ArenaError("run.lost", f"run {run.id} was cancelled or taken over by another worker", f"arena status {run.id}")
+        report(Progress(run.id, played + n * step / task.domain.horizon, total, failures, time.perf_counter() - began))
+
+    waiting = deque(chunk for chunk in todo if chunk.index not in done)
+    under_way: deque[tuple[Chunk, Result]] = deque()
     broken = _broken_scenarios(store, run.id)
     in_a_row = 0  # chunks that broke down, just before the one at hand
-    for index, (start, n) in enumerate(chunks):
-        if index in done:
-            in_a_row = in_a_row + 1 if broken.intersection(range(start, start + n)) else 0
+    for chunk in todo:
+        if chunk.index in done:
+            in_a_row = in_a_row + 1 if broken.intersection(range(chunk.start, chunk.start + chunk.n)) else 0
             continue
-
-        def watch(step: int, played: int = played, n: int = n, failures: int = failures) -> None:
-            if lost.is_set():
-                raise ArenaError("run.lost", f"run {run.id} was cancelled or taken over by another worker", f"arena status {run.id}")
-            report(Progress(run.id, played + n * step / task.domain.horizon, total, failures, time.perf_counter() - began))
-
-        watch(0)
-        tick = time.perf_counter()
+        tell()
         if in_a_row >= GIVE_UP:
-            result = _given_up(task, entries, index, start, n)
+            if under_way:
+                engine.drop()
+                under_way.clear()
+            result = _given_up(task, entries, chunk)
         else:
-            scenario, ids = task.rows(start, n), torch.arange(start, start + n)
-            episode = rollout(task.domain, scenario, lineup, task=task.view, ids=ids, seed=run.seed, device=device, watch=watch)
-            result = _result(store, task, entries, episode, index, start, n, tick)
-            in_a_row = in_a_row + 1 if any(f.code in BREAKDOWNS for f in episode.failures) else 0
-            if episode.crashes:
-                lineup = seat(task, candidate)  # whatever state the crash left is gone
-                if not episode.failures:
-                    store.event(run.id, "warning", "agent.crash", f"chunk {index}, after all was played: {_told(episode.crashes)}")
+            while waiting and waiting[0].index <= chunk.index + engine.capacity - 1 and len(under_way) < engine.capacity:
+                following = waiting.popleft()
+                under_way.append((following, engine.submit(work, following, lambda step, n=following.n: tell(step, n))))  # type: ignore[misc]
+            outcome = _result_of(under_way.popleft()[1], tell)
+            result = _result(store, task, entries, outcome, chunk)
+            crashed = any(f.code in BREAKDOWNS for f in outcome.episode.failures)
+            in_a_row = in_a_row + 1 if crashed else 0
+            log.add(chunk, outcome.episode)
         store.commit_chunk(run.id, result)
-        failures, played = failures + len(result.failures), played + n
-        report(Progress(run.id, played, total, failures, time.perf_counter() - began))
+        failures, played = failures + len(result.failures), played + chunk.n
+        tell()
+    log.close()
 
 
-def _told(crashes: Mapping[str, str]) -> str:
-    return "; ".join(f"{role}: {story}" for role, story in crashes.items())
+def _result_of(pending: Result, tell: Callable[[], None]) -> Played:
+    """What a chunk came to, looking up now and then to see whether the run is still ours."""
+    while True:
+        try:
+            return pending.result(timeout=0.5)
+        except TimeoutError:
+            tell()
+
+
+class _Log:
+    """What agents in processes of their own printed, and the stories of their breakdowns, as events of the run."""
+
+    def __init__(self, store: Store, run_id: int) -> None:
+        self.store, self.run_id, self.told = store, run_id, 0
+        self.printed: dict[str, str] = {}
+
+    def add(self, chunk: Chunk, episode: Episode) -> None:
+        self.printed |= episode.printed
+        for role, story in episode.crashes.items():
+            late = not any(f.role == role and f.code in BREAKDOWNS for f in episode.failures)
+            self.told += 1
+            if self.told > GIVE_UP and not late:
+                continue  # the failures have the rest
+            code = next((f.code for f in episode.failures if f.role == role and f.code in BREAKDOWNS), "agent.crash")
+            when = f"chunk {chunk.index}" + (", after all was played" if late else "")
+            data = {"role": role, "story": story, "output": self.printed.pop(role, "")}
+            head = story.split("\n")[0]
+            self.store.event(self.run_id, "warning", code, f"{when}: {role}: {head}", data)
+
+    def close(self) -> None:
+        for role, text in self.printed.items():
+            self.store.event(self.run_id, "info", "agent.output", f"{role} printed: {text.strip().splitlines()[-1] if text.strip() else ''}", {
+                "role": role, "output": text,
+            })  # fmt: skip
 
 
 def _broken_scenarios(store: Store, run_id: int) -> set[int]:
@@ -238,7 +297,8 @@ def _broken_scenarios(store: Store, run_id: int) -> set[int]:
     return {f["scenario"] for f in store.failures(run_id, limit=10**9) if f["code"] in (*BREAKDOWNS, GAVE_UP)}
 
 
-def _given_up(task: Task, entries: Mapping[str, EntryRow], index: int, start: int, n: int) -> ChunkResult:
+def _given_up(task: Task, entries: Mapping[str, EntryRow], chunk: Chunk) -> ChunkResult:
+    index, start, n = chunk
     entry, failed = entries[task.role].id, np.ones(n, bool)
     nothing = {m.name: np.full(n, np.nan) for m in task.domain.metrics_spec}
     measured = {(entry, name): values for name, values in judged(task, nothing, failed, slice(start, start + n)).items()}
@@ -247,13 +307,12 @@ def _given_up(task: Task, entries: Mapping[str, EntryRow], index: int, start: in
     return ChunkResult(index, start, n, 1, 0.0, None, measured, failures, {})
 
 
-def _result(
-    store: Store, task: Task, entries: Mapping[str, EntryRow], episode: Episode, index: int, start: int, n: int, tick: float
-) -> ChunkResult:
+def _result(store: Store, task: Task, entries: Mapping[str, EntryRow], played: Played, chunk: Chunk) -> ChunkResult:
     """What a chunk leaves behind. A scenario that the candidate fails in any of its roles is failed where its score stands.
 
     Raises ArenaError `task.fill` where a frozen agent failed: then nobody can be judged by this task.
     """
+    tick, episode, (index, start, n) = time.perf_counter(), played.episode, chunk
     failed, main = np.zeros(n, bool), entries[task.role].id
     failures: dict[tuple[int, int], Failure] = {}
     for f in episode.failures:
@@ -271,11 +330,12 @@ def _result(
     metrics = {name: per_scenario(value) for name, value in episode.metrics.items()}
     measured = {(main, name): values for name, values in judged(task, metrics, failed, slice(start, start + n)).items()}
     timings = {
-        entries[role].id: Timing(timing.hist, timing.nanoseconds, timing.decisions, usage=timing.usage or None)
+        entries[role].id: Timing(timing.hist, timing.nanoseconds, timing.decisions, timing.peak_rss, timing.usage or None)
         for role, timing in episode.timings.items()
     }
     recording = write_recording(store.home, with_checks(episode.actions))
-    return ChunkResult(index, start, n, 1, time.perf_counter() - tick, recording, measured, list(failures.values()), timings)
+    seconds = played.seconds + time.perf_counter() - tick
+    return ChunkResult(index, start, n, played.attempt, seconds, recording, measured, list(failures.values()), timings)
 
 
 # ---- from runs to standings ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from arena.errors import ArenaError
 from arena.judging import judged, per_scenario
 from arena.rollout import replay
-from arena.store import Store, salvage_recording
+from arena.store import StandingRecord, Store, salvage_recording
 from arena.store.recordings import recording_path
 from arena.task import Task
 
@@ -137,13 +137,17 @@ def _board_line(store: Store, run_id: int, task: Task) -> list[Mismatch]:
     if found is None:
         return []
     pool, stored = found
-    derived = summarise(task, pool)
+    what = "the board line of the agent is not what its scores make: "
+    return [Mismatch(0, 0, 0, what + fault) for fault in line_faults(stored, summarise(task, pool))]
+
+
+def line_faults(stored: StandingRecord, derived: StandingRecord) -> list[str]:
+    """In what a board line differs from the one that was derived, to rounding."""
     wrong = []
     for name in ("headline", "lo", "hi", "mean", "iqm", "cvar10", "sd", "failed", "violated", "n", "draws"):
         a, b = (np.array(getattr(record, name), float) for record in (stored, derived))  # None as NaN
         if a.shape != b.shape or not np.allclose(a, b, rtol=1e-6, atol=1e-6 if name == "draws" else 1e-9, equal_nan=True):
-            what = "its draws" if name == "draws" else f"{name}: stored {a:.10g}, derived {b:.10g}"
-            wrong.append(Mismatch(0, 0, 0, f"the board line of the agent is not what its scores make: {what}"))
+            wrong.append("its draws" if name == "draws" else f"{name}: stored {a:.10g}, derived {b:.10g}")
     return wrong
 
 

@@ -122,22 +122,23 @@ class Catalogue(Database):
         if found is not None:
             return int(found)
 
-        def work(connection: Connection) -> int:
-            columns = ("name", "domain", "tier", "digest", "config", "n_scenarios", "headline", "normalise", "floor")
-            values = {name: getattr(record, name) for name in columns}
-            values |= {"uid": uuid.uuid4().hex, "registered": self.now(connection)}
-            added = connection.scalar(self.insert(tasks).values(**values).on_conflict_do_nothing().returning(tasks.c.id))
-            if added is None:  # another process was faster
-                return int(connection.execute(query).scalar_one())
-            metric_columns = ("name", "unit", "direction", "role", "threshold", "scale")
-            if record.metrics:
-                rows = [{"task_id": added, **{name: getattr(m, name) for name in metric_columns}} for m in record.metrics]
-                connection.execute(metrics.insert(), rows)
-            if record.vectors:
-                connection.execute(task_vectors.insert(), [{"task_id": added, "name": k, "vals": pack(v)} for k, v in record.vectors.items()])
-            return int(added)
+        return self.write(lambda connection: self._put_task(connection, record))
 
-        return self.write(work)
+    def _put_task(self, connection: Connection, record: TaskRecord) -> int:
+        columns = ("name", "domain", "tier", "digest", "config", "n_scenarios", "headline", "normalise", "floor")
+        values = {name: getattr(record, name) for name in columns}
+        values |= {"uid": uuid.uuid4().hex, "registered": self.now(connection)}
+        added = connection.scalar(self.insert(tasks).values(**values).on_conflict_do_nothing().returning(tasks.c.id))
+        if added is None:  # another process was faster
+            same = (tasks.c.name == record.name, tasks.c.digest == record.digest)
+            return int(connection.execute(select(tasks.c.id).where(*same)).scalar_one())
+        metric_columns = ("name", "unit", "direction", "role", "threshold", "scale")
+        if record.metrics:
+            rows = [{"task_id": added, **{name: getattr(m, name) for name in metric_columns}} for m in record.metrics]
+            connection.execute(metrics.insert(), rows)
+        if record.vectors:
+            connection.execute(task_vectors.insert(), [{"task_id": added, "name": k, "vals": pack(v)} for k, v in record.vectors.items()])
+        return int(added)
 
     def ensure_environment(self, detail: Json) -> int:
         """The id of this combination of Python, platform, devices, packages and code version."""
@@ -148,11 +149,12 @@ class Catalogue(Database):
         if found is not None:
             return int(found)
 
-        def work(connection: Connection) -> int:
-            connection.execute(self.insert(environments).values(digest=content, detail=detail).on_conflict_do_nothing())
-            return int(connection.execute(query).scalar_one())
+        return self.write(lambda connection: self._put_environment(connection, detail))
 
-        return self.write(work)
+    def _put_environment(self, connection: Connection, detail: Json) -> int:
+        content = digest(detail)
+        connection.execute(self.insert(environments).values(digest=content, detail=detail).on_conflict_do_nothing())
+        return int(connection.execute(select(environments.c.id).where(environments.c.digest == content)).scalar_one())
 
     def task(self, reference: int | str) -> TaskRow:
         """A task by id or by name (the one registered last under that name). Raises ArenaError unknown.task."""

@@ -12,7 +12,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,29 +49,37 @@ def write_recording(home: Path, tensors: Mapping[str, NDArray[np.generic]]) -> s
     """
     block = safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
     digest = hashlib.sha256(block).hexdigest()
+    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, write_content_size=True)
+    put_recording(home, digest, (compressor.compress(block[start : start + FRAME]) for start in range(0, len(block), FRAME)))
+    return digest
+
+
+def put_recording(home: Path, digest: str, packed: Iterable[bytes]) -> None:
+    """Store what is compressed already, in pieces; the caller vouches for the digest of its content.
+
+    Raises ArenaError store.full, store.readonly.
+    """
     path = recording_path(home, digest)
     try:
         os.utime(path)  # young again: the collector leaves it alone until its chunk is committed
-        return digest
+        return
     except FileNotFoundError:
         pass
     except OSError as error:
         raise disk_error(error, path) from error
     partial = path.with_name(f".{digest}.{uuid.uuid4().hex}.tmp")
-    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, write_content_size=True)
     try:
         is_new_folder = not path.parent.exists()
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_new_folder:
             sync_folder(path.parent.parent)
         with open(partial, "wb") as file:
-            for start in range(0, len(block), FRAME):
-                file.write(compressor.compress(block[start : start + FRAME]))
+            for piece in packed:
+                file.write(piece)
         publish(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise disk_error(error, path) from error
-    return digest
 
 
 def read_recording(home: Path, digest: str) -> Tensors:

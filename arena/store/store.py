@@ -27,11 +27,12 @@ from arena.store.database import (
 from arena.store.files import publish
 from arena.store.jobs import Jobs
 from arena.store.schema import chunks, runs
+from arena.store.sharing import Sharing
 
 _CREATED = "it is created by the first `arena run` or `arena register`"
 
 
-class Store(Jobs):
+class Store(Jobs, Sharing):
     """All that is kept about agents, tasks, runs and scores. Made by `open_store`; shared by threads, not by forked processes."""
 
     def __init__(self, url: URL, home: Path, writer: Engine | None, reader: Engine) -> None:
