@@ -17,7 +17,7 @@ PAGES = {  # file -> title, symbol; the address of a page is the name of its fil
     "queue": ("Queue", ":material/list_alt:"),
 }
 
-st.set_page_config(page_title="Arena", page_icon=":material/stadium:", layout="wide")
+st.set_page_config(page_title="Arena", layout="wide")
 pages = [
     st.Page(f"app_pages/{name}.py", title=title, icon=icon, url_path=name, default=name == "overview")
     for name, (title, icon) in PAGES.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +15,7 @@ import streamlit as st
 
 from dashboard import style
 
+PAGES = Path(__file__).parent / "app_pages"
 ROWS = 1000  # a table shows at most so many; Streamlit sends the whole frame to the browser
 
 
@@ -30,9 +32,15 @@ def href(page: str, **query: object) -> str:
     return f"{page}?{urlencode({key: str(value) for key, value in query.items()})}"
 
 
+def exists(page: str) -> bool:
+    """Whether there is such a page."""
+    return (PAGES / f"{page}.py").exists()
+
+
 def link(page: str, label: str, icon: str | None = None, **query: object) -> None:
-    """A link to another page with its choice. `label` is Markdown: names go through `name`."""
-    st.page_link(f"app_pages/{page}.py", label=label, icon=icon, query_params={key: str(value) for key, value in query.items()} or None)
+    """A link to another page with its choice (a list: the key repeated). `label` is Markdown: names go through `name`."""
+    asked = {key: [str(v) for v in value] if isinstance(value, list) else str(value) for key, value in query.items()}
+    st.page_link(f"app_pages/{page}.py", label=label, icon=icon, query_params=asked or None)
 
 
 def link_column(label: str = "", words: str = "open") -> Any:
@@ -47,7 +55,13 @@ def badge(status: str) -> None:
 
 
 def table(
-    frame: pd.DataFrame, file: str, key: str, columns: Mapping[str, Any] | None = None, order: list[str] | None = None, height: int = 560, **options: Any
+    frame: pd.DataFrame,
+    file: str,
+    key: str,
+    columns: Mapping[str, Any] | None = None,
+    order: list[str] | None = None,
+    height: int = 560,
+    **options: Any,
 ) -> Any:
     """A table with its downloads: CSV and Parquet hold exactly what is shown, and are built when asked for.
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Select, Text, and_, desc, func, literal, select, union_all
+from numpy.typing import NDArray
+from sqlalchemy import Select, Text, and_, desc, func, literal, select, tuple_, union_all
 
 from arena.store.catalogue import unpack, unpack_histogram
 from arena.store.finish import Finishing
@@ -101,6 +102,44 @@ class Queries(Finishing):
         with self.reading() as connection:
             counts.update({what: n for what, n in connection.execute(union_all(*parts, by_status))})
         return counts
+
+    def matrix(self, domain: str) -> list[Json]:
+        """The board lines of a domain's tasks and suites (of several contents of one name the newest): `task_id`, `task`, `tier`, `agent_id`,
+        `headline`, `lo`, `hi`, by task and then best first. [1]
+        """
+        newest = select(func.max(tasks.c.id)).where(tasks.c.domain == domain).group_by(tasks.c.name)
+        columns = (standings.c.task_id, tasks.c.name.label("task"), tasks.c.tier, standings.c.agent_id)
+        query = select(*columns, standings.c.headline, standings.c.lo, standings.c.hi).join(tasks, tasks.c.id == standings.c.task_id)
+        return self._dicts(query.where(standings.c.task_id.in_(newest)).order_by(tasks.c.name, desc(standings.c.headline), standings.c.agent_id))
+
+    def levels(self, task_id: int) -> dict[int, list[str]]:
+        """How the agents of a board were kept apart from the host: agent -> isolation levels of its complete ranked runs. [1]"""
+        query = (
+            select(entries.c.agent_id, entries.c.level)
+            .distinct()
+            .join(runs, runs.c.id == entries.c.run_id)
+            .where(runs.c.task_id == task_id, runs.c.status == "complete", runs.c.ranked, entries.c.candidate)
+            .order_by(entries.c.agent_id, entries.c.level)
+        )
+        found: dict[int, list[str]] = {}
+        with self.reading() as connection:
+            for agent_id, level in connection.execute(query):
+                found.setdefault(agent_id, []).append(level)
+        return found
+
+    def domain_counts(self) -> dict[str, dict[str, int]]:
+        """Per domain: `boards` (tasks that somebody stands on, suites left out) and `agents` that stand there. [1]"""
+        query = select(tasks.c.domain, func.count(func.distinct(standings.c.task_id)), func.count(func.distinct(standings.c.agent_id)))
+        query = query.join(tasks, tasks.c.id == standings.c.task_id).where(tasks.c.tier != "suite").group_by(tasks.c.domain)
+        with self.reading() as connection:
+            return {domain: {"boards": boards, "agents": found} for domain, boards, found in connection.execute(query)}
+
+    def draws(self, lines: Iterable[tuple[int, int]]) -> dict[tuple[int, int], NDArray[np.float32]]:
+        """The bootstrap draws of some board lines, by (task, agent): float32 [2000]. [1]"""
+        key = tuple_(standing_draws.c.task_id, standing_draws.c.agent_id)
+        with self.reading() as connection:
+            rows = connection.execute(select(standing_draws).where(key.in_(list(lines)))).mappings()
+            return {(row["task_id"], row["agent_id"]): np.frombuffer(row["draws"], "<f4").astype(np.float32) for row in rows}
 
     def changed(self) -> int:
         """When a board line was last written, UTC microseconds; 0 where there is none. What is derived from boards is good until then. [1]"""
