@@ -63,6 +63,7 @@ class Agent:
     mode: str | None = None
     batched: ClassVar[bool] = True
     usage: Mapping[str, float] = MappingProxyType({})  # what the chunk cost beside time: calls, tokens, money, invalid answers; read after `end`
+    peak_rss: int = 0  # bytes of memory, where it has a process of its own
 
     def check(self, task: TaskView) -> None:
         """Before a run is stored: raise ArenaError for a task this agent cannot play, saying why."""
@@ -75,6 +76,9 @@ class Agent:
 
     def end(self) -> None:
         """The chunk is over."""
+
+    def close(self) -> None:
+        """Nobody will ask this agent again: let go of processes and connections. It may be called more than once."""
 
 
 class Trainable(Protocol):

@@ -7,6 +7,7 @@ import platform
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from arena.environment import environment
 from arena.errors import ArenaError
 from arena.integrity import with_checks
 from arena.judging import judged, per_scenario, violations
+from arena.registration import from_row
 from arena.registry import Candidate
 from arena.rollout import BREAKDOWNS, Episode
 from arena.scoring import Standing, standing, standing_of_means, suite_standing
@@ -148,14 +150,22 @@ def request(store: Store, task: Task, candidate: Candidate, seed: int = 0, chunk
 
 
 def execute(
-    store: Store, run: RunRow, task: Task, candidate: Candidate, report: Report | None = None, device: str = "cpu", engine: Engine | None = None
+    store: Store,
+    run: RunRow,
+    task: Task,
+    candidate: Candidate,
+    report: Report | None = None,
+    device: str = "cpu",
+    engine: Engine | None = None,
+    owner: str = "",
 ) -> RunRow:
     """Play what is missing of a run and complete it. Returns the run's row as it then stands.
 
     engine: where its chunks are played, by default in this process; whoever opened it closes it
+    owner: the worker that holds the run already, if one does
     Raises ArenaError `run.owned` where another live worker has it; KeyboardInterrupt leaves it queued, to be resumed.
     """
-    owner = worker_name()
+    owner = owner or worker_name()
     if not store.acquire(run.id, owner):
         return store.run_row(run.id)
     place = engine or Inline()
@@ -218,7 +228,7 @@ def _play(store: Store, run: RunRow, work: Work, report: Report, lost: threading
     task = work.task
     todo, done = [Chunk(index, *span) for index, span in enumerate(task.chunks(run.chunk_size))], store.done_chunks(run.id)
     entries = {entry.role: entry for entry in store.entries(run.id)}
-    began, total = time.perf_counter(), sum(chunk.n for chunk in todo if chunk.index not in done)
+    began, total = time.perf_counter(), sum(chunk.n for chunk in todo if chunk.number not in done)
     failures, played = sum(entry.failures for entry in entries.values()), 0
     log = _Log(store, run.id)
 
@@ -227,12 +237,12 @@ def _play(store: Store, run: RunRow, work: Work, report: Report, lost: threading
             raise ArenaError("run.lost", f"run {run.id} was cancelled or taken over by another worker", f"arena status {run.id}")
         report(Progress(run.id, played + n * step / task.domain.horizon, total, failures, time.perf_counter() - began))
 
-    waiting = deque(chunk for chunk in todo if chunk.index not in done)
+    waiting = deque(chunk for chunk in todo if chunk.number not in done)
     under_way: deque[tuple[Chunk, Result]] = deque()
     broken = _broken_scenarios(store, run.id)
     in_a_row = 0  # chunks that broke down, just before the one at hand
     for chunk in todo:
-        if chunk.index in done:
+        if chunk.number in done:
             in_a_row = in_a_row + 1 if broken.intersection(range(chunk.start, chunk.start + chunk.n)) else 0
             continue
         tell()
@@ -242,7 +252,7 @@ def _play(store: Store, run: RunRow, work: Work, report: Report, lost: threading
                 under_way.clear()
             result = _given_up(task, entries, chunk)
         else:
-            while waiting and waiting[0].index <= chunk.index + engine.capacity - 1 and len(under_way) < engine.capacity:
+            while waiting and waiting[0].number <= chunk.number + engine.capacity - 1 and len(under_way) < engine.capacity:
                 following = waiting.popleft()
                 under_way.append((following, engine.submit(work, following, lambda step, n=following.n: tell(step, n))))  # type: ignore[misc]
             outcome = _result_of(under_way.popleft()[1], tell)
@@ -280,7 +290,7 @@ class _Log:
             if self.told > GIVE_UP and not late:
                 continue  # the failures have the rest
             code = next((f.code for f in episode.failures if f.role == role and f.code in BREAKDOWNS), "agent.crash")
-            when = f"chunk {chunk.index}" + (", after all was played" if late else "")
+            when = f"chunk {chunk.number}" + (", after all was played" if late else "")
             data = {"role": role, "story": story, "output": self.printed.pop(role, "")}
             head = story.split("\n")[0]
             self.store.event(self.run_id, "warning", code, f"{when}: {role}: {head}", data)
@@ -333,7 +343,7 @@ def _result(store: Store, task: Task, entries: Mapping[str, EntryRow], played: P
         entries[role].id: Timing(timing.hist, timing.nanoseconds, timing.decisions, timing.peak_rss, timing.usage or None)
         for role, timing in episode.timings.items()
     }
-    recording = write_recording(store.home, with_checks(episode.actions))
+    recording = write_recording(store.home, with_checks(episode.actions)) if episode.actions else None
     seconds = played.seconds + time.perf_counter() - tick
     return ChunkResult(index, start, n, played.attempt, seconds, recording, measured, list(failures.values()), timings)
 
@@ -399,7 +409,7 @@ def stored_candidate(store: Store, run_id: int) -> Candidate:
     """The candidate of a stored run, made again from what was stored. Raises ArenaError `agent.changed` where its code is another now."""
     entry = next(e for e in store.entries(run_id) if e.candidate)
     row = store.agent(entry.agent_id)
-    candidate = registry.candidate(_reference(row.spec))
+    candidate = from_row(row) if row.spec.get("registered") else registry.candidate(_reference(row.spec))
     if candidate.digest != row.artifact_digest:
         raise ArenaError(
             "agent.changed",

@@ -11,24 +11,26 @@ import fnmatch
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from arena import settings
 from arena.digest import digest
 from arena.errors import ArenaError, unknown
+from arena.making import build
 
 if TYPE_CHECKING:
     from arena.agent import Agent
-    from arena.task import Task
+    from arena.task import Task, TaskView
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+OURS = "arena-bench"  # the distribution whose agents need no walls
 REFERENCE = re.compile(r"(?P<name>[^@()]+)(@(?P<version>\d+))?(\((?P<parameters>.*)\))?", re.DOTALL)
 
 
@@ -65,7 +67,10 @@ class DomainSpec:
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """An agent as listed. `target` makes it; `tasks` are globs of the tasks it can play; `version` rises when its play changes."""
+    """An agent as listed. `target` makes it; `tasks` are globs of the tasks it can play; `version` rises when its play changes.
+
+    origin: the distribution that brings it, where that is not ours: such an agent runs in a process of its own
+    """
 
     name: str
     target: str
@@ -76,6 +81,7 @@ class AgentSpec:
     version: int = 1
     trainable: bool = False
     weights: str = ""  # folder of shipped checkpoints, relative to the target's module
+    origin: str = ""
 
     def plays(self, task_id: str) -> bool:
         return any(fnmatch.fnmatch(task_id, pattern) for pattern in self.tasks)
@@ -86,6 +92,8 @@ class Candidate:
     """An agent chosen by reference: its identity, and how to make it.
 
     spec: what was asked for, in a form that makes it again; digest: of everything that decides its play
+    make: () -> the agent in this process; source: how it is made in a process of its own (`arena.making.build`), where it must have one
+    environment: names of the variables that process may see; level: inline (ours), process, remote (HTTP)
     """
 
     name: str
@@ -97,9 +105,41 @@ class Candidate:
     tasks: tuple[str, ...] = ("*",)
     summary: str = ""
     version: int | None = None
+    source: Mapping[str, Any] | None = None
+    environment: tuple[str, ...] = ()
+    remote: bool = False
 
     def plays(self, task_id: str) -> bool:
         return any(fnmatch.fnmatch(task_id, pattern) for pattern in self.tasks)
+
+    @property
+    def level(self) -> str:
+        """Where its code runs. The setting `isolation = inline` takes the walls away, to look into an agent with a debugger."""
+        if self.remote:
+            return "remote"
+        return "process" if self.source is not None and settings.setting("isolation").value != "inline" else "inline"
+
+    def enter(self, task: TaskView) -> Agent:
+        """The agent, ready for a task, where it belongs: in this process, in one of its own, at the other end of a connection.
+
+        Raises ArenaError `agent.incompatible` and others where it cannot be made. `close` it when it is no longer needed.
+        """
+        if self.level == "process":
+            from arena.isolation import Isolated
+
+            assert self.source is not None
+            return Isolated(self.source, self.name, task, self.environment)
+        agent = self.make()
+        if self.remote:
+            from arena.isolation import Limits
+
+            agent.limits = Limits.of(task.limits)  # type: ignore[attr-defined]
+        return agent
+
+
+def walled(name: str, kind: str, nature: str, spec: dict[str, Any], content: str, source: Mapping[str, Any], **more: Any) -> Candidate:
+    """A candidate whose code is not ours."""
+    return Candidate(name, kind, nature, spec, content, lambda: build(source), source=source, **more)
 
 
 broken: dict[str, str] = {}
@@ -128,6 +168,9 @@ def _plugins(group: str, attribute: str) -> dict[str, Any]:
             specs, kind = ((named,), DomainSpec) if attribute == "DOMAIN" else (named, AgentSpec)
             if not all(isinstance(spec, kind) for spec in specs):
                 raise TypeError(f"{attribute} holds something that is no {kind.__name__}")
+            origin = point.dist.name if point.dist is not None else ""
+            if attribute == "AGENTS" and origin != OURS:
+                named = [replace(spec, origin=origin or point.value) for spec in named]
             found[point.name] = named
         except (Exception, SystemExit) as error:  # any plugin may fail in any way; the others go on
             broken[f"{group}: {point.name}"] = f"{type(error).__name__}: {error}".split("\n")[0]
@@ -221,28 +264,45 @@ def task(reference: str) -> Task:
         if parameters:
             raise ArenaError("task.parameters", f"{reference}: {error}", "only tasks on your own files take parameters") from error
         raise
-    return found
+    return replace(found, reference=reference)
 
 
 def candidate(reference: str) -> Candidate:
-    """The agent a reference names: a known name, or `path/to/file.py:Class`. Raises ArenaError where there is none."""
+    """The agent a reference names: a known name, a registered one, `path/to/file.py:Class` or `module:Class`.
+
+    Raises ArenaError where there is none.
+    """
     name, version, parameters = parse(reference)
     if re.search(r"\.py(:|$)", name):
         return _from_file(name, parameters)
-    known = agents()
-    if name not in known:
-        raise unknown("agent", name, known, "arena list agents shows all; a file is given as path/to/file.py:Class")
-    spec = known[name]
+    if MODULE.fullmatch(name):
+        return _from_module(name, parameters)
+    spec = agents().get(name)
+    if spec is None:
+        from arena.registration import registered
+
+        return registered(name, version, parameters)
     merged = {**spec.parameters, **parameters}
     weights = _trained_digest(merged) or _weights_digest(spec.target, spec.weights)
     identity = {"target": spec.target, "parameters": merged, "version": spec.version, "weights": weights}
-    shown = f"{name}({','.join(f'{key}={value}' for key, value in sorted(parameters.items()))})" if parameters else name
-
-    def make() -> Agent:
-        return _build(load(spec.target), merged, shown)
-
+    shown = labelled(name, parameters)
     stored = {"reference": reference, **{k: v for k, v in identity.items() if k != "weights"}}
-    return Candidate(shown, "builtin", spec.nature, stored, digest(identity), make, spec.tasks, spec.summary, version)
+    source = {"kind": "target", "target": spec.target, "path": "", "parameters": _absolute(merged), "label": shown}
+    return Candidate(
+        shown, "builtin", spec.nature, stored, digest(identity), lambda: build(source), spec.tasks, spec.summary, version,
+        source if spec.origin else None,
+    )  # fmt: skip
+
+
+def labelled(name: str, parameters: Mapping[str, Any]) -> str:
+    """A name with the parameters that were given: `pid(kp=0.3)`."""
+    return f"{name}({','.join(f'{key}={value}' for key, value in sorted(parameters.items()))})" if parameters else name
+
+
+def _absolute(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """A `checkpoint` by its full path: the agent's process stands elsewhere."""
+    given = parameters.get("checkpoint")
+    return {**parameters, "checkpoint": str(Path(str(given)).expanduser().resolve())} if given else dict(parameters)
 
 
 @cache
@@ -272,77 +332,44 @@ def _from_file(name: str, parameters: dict[str, Any]) -> Candidate:
     path = Path(path_text).expanduser().resolve()  # whoever resumes the run may stand elsewhere
     if not path.is_file():
         raise ArenaError("unknown.file", f"there is no file {path_text}", "give the path of a Python file: path/to/file.py:Class")
-    source = path.read_bytes()
-    identity = {"file": hashlib.sha256(source).hexdigest(), "attribute": attribute, "parameters": parameters}
+    identity = {"file": hashlib.sha256(path.read_bytes()).hexdigest(), "attribute": attribute, "parameters": parameters}
     identity |= {"weights": _trained_digest(parameters)} if "checkpoint" in parameters else {}
-
-    def make() -> Agent:
-        return _build(_attribute(path, attribute), parameters, name)
-
-    label = re.sub(r"[^a-z0-9_.-]+", "-", (attribute or path.stem).lower()).strip("-.") or "agent"
-    if parameters:
-        label += f"({','.join(f'{key}={value}' for key, value in sorted(parameters.items()))})"
+    shown = labelled(label_of(attribute or path.stem), parameters)
     stored = {"reference": f"{path}:{attribute}" if attribute else str(path), "parameters": parameters}
-    return Candidate(label, "file", "other", stored, digest(identity), make, summary=f"from {path.name}")
+    source = {"kind": "file", "path": str(path), "attribute": attribute, "folder": "", "parameters": _absolute(parameters), "label": name}
+    return walled(shown, "file", "other", stored, digest(identity), source, summary=f"from {path.name}")
 
 
-def _attribute(path: Path, attribute: str) -> Any:
-    """What `file.py:attribute` names; without an attribute, the only class or function the file defines."""
-    label = f"arena_file_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(label, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[label] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        reason = f"{path} cannot be imported: {type(error).__name__}: {error}"
-        raise ArenaError("agent.incompatible", reason, "run it with python to see why") from error
-    own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", None) == label and callable(v) and not n.startswith("_")}
-    if not attribute:
-        if len(own) == 1:
-            return next(iter(own.values()))
-        raise ArenaError("agent.incompatible", f"{path} defines {', '.join(own) or 'nothing callable'}", f"say which: {path}:NAME")
-    if not hasattr(module, attribute):
-        raise unknown("attribute", f"{path}:{attribute}", [f"{path}:{n}" for n in own])
-    return getattr(module, attribute)
+def label_of(text: str) -> str:
+    """A name for something that was given none."""
+    return re.sub(r"[^a-z0-9_.-]+", "-", text.lower()).strip("-.") or "agent"
 
 
-def _build(factory: Any, parameters: Mapping[str, Any], label: str) -> Agent:
-    """The agent itself: batched classes as they are, everything else through the one-observation adapter."""
-    from arena.agent import Agent, Vectorised
-
-    checked = validated(factory, parameters, label) if inspect.isclass(factory) else dict(parameters)
-    if inspect.isclass(factory) and (issubclass(factory, Agent) or getattr(factory, "batched", False)):
-        return cast("Agent", factory(**checked))
-    mode = checked.pop("mode", getattr(factory, "mode", None))
-    if inspect.isclass(factory):
-        if not hasattr(factory, "act") and not any("__call__" in vars(base) for base in factory.__mro__):
-            raise ArenaError("agent.incompatible", f"{label} has no act(obs)", "an agent is a class with act(obs) or a function of obs")
-        return Vectorised(lambda: factory(**checked), mode)
-    if callable(factory):
-        return Vectorised(lambda: lambda obs: factory(obs, **checked), mode)
-    raise ArenaError("agent.incompatible", f"{label} is a {type(factory).__name__}", "an agent is a class with act(obs) or a function of obs")
+def _from_module(name: str, parameters: dict[str, Any]) -> Candidate:
+    """`module:Class` of an installed package or of the current folder; its sources decide what it is."""
+    folder = str(Path.cwd())
+    content = module_digest(name.partition(":")[0], folder)
+    identity = {"module": name, "sources": content, "parameters": parameters}
+    identity |= {"weights": _trained_digest(parameters)} if "checkpoint" in parameters else {}
+    stored = {"reference": name, "parameters": parameters, "folder": folder}
+    source = {"kind": "target", "target": name, "path": folder, "parameters": _absolute(parameters), "label": name}
+    return walled(labelled(label_of(name.partition(":")[2]), parameters), "file", "other", stored, digest(identity), source, summary=f"from {name}")
 
 
-def validated(factory: Any, parameters: Mapping[str, Any], label: str, code: str = "agent.parameters") -> dict[str, Any]:
-    """Parameters checked against the factory's signature by Pydantic. Raises ArenaError `code` naming the parameter."""
-    from pydantic import ConfigDict, ValidationError, create_model
+def module_digest(module: str, folder: str) -> str:
+    """Digest of a module's file, or of all Python files of the package it lies in; nothing of it is executed.
 
-    signature = inspect.signature(factory, eval_str=True)
-    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-        return dict(parameters)
-    fields: dict[str, Any] = {
-        name: (Any if p.annotation is p.empty else p.annotation, ... if p.default is p.empty else p.default)
-        for name, p in signature.parameters.items()
-        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    }
-    model = create_model("Parameters", __config__=ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True), **fields)
-    try:
-        checked = model(**parameters)
-        return {name: getattr(checked, name) for name in fields}
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = str(first["loc"][0])
-        detail = f"{label}: parameter {place} = {parameters.get(place)!r}: {first['msg'].lower()}"
-        raise ArenaError(code, detail, f"parameters: {', '.join(fields) or 'none'}") from error
+    Raises ArenaError `unknown.module`.
+    """
+    from importlib.machinery import PathFinder
+
+    top = module.split(".")[0]
+    found = PathFinder.find_spec(top, [folder]) or PathFinder.find_spec(top)
+    if found is None or not (found.origin or found.submodule_search_locations):
+        raise ArenaError("unknown.module", f"there is no module {top}", "give an installed one or one of this folder: module:Class")
+    total = hashlib.sha256()
+    roots = [Path(place) for place in found.submodule_search_locations or ()]
+    files = sorted((path, path.relative_to(root)) for root in roots for path in root.rglob("*.py")) or [(Path(str(found.origin)), Path(top))]
+    for path, name in files:
+        total.update(name.as_posix().encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()

@@ -45,9 +45,11 @@ class Timing:
     nanoseconds: int = 0
     decisions: int = 0
     usage: dict[str, float] = field(default_factory=dict)
+    peak_rss: int = 0  # bytes
 
     def spend(self, agent: Agent) -> None:
         self.usage = {name: float(amount) for name, amount in agent.usage.items()}
+        self.peak_rss = agent.peak_rss
 
     def add(self, elapsed: int, live: int) -> None:
         self.nanoseconds += elapsed
@@ -71,6 +73,7 @@ class Episode:
 
     metrics: name -> [B] or [B, S] float64; actions: role -> kernel actions [times acted, B, ...] in the smallest dtype that holds them
     failures: at most one per role and row; timings: role -> Timing; crashes: role -> the story, where the agent's code broke down
+    printed: role -> the end of what an agent in a process of its own has printed
     """
 
     metrics: dict[str, NDArray[np.float64]]
@@ -78,6 +81,7 @@ class Episode:
     failures: list[Failure]
     timings: dict[str, Timing]
     crashes: dict[str, str]
+    printed: dict[str, str]
 
 
 def players(domain: Domain, agents: Mapping[str, Agent]) -> dict[str, Player]:
@@ -134,7 +138,8 @@ def rollout(
     game.end()
     metrics = {name: value.double().numpy(force=True) for name, value in domain.metrics(scenario, state).items()}
     actions = {role: _stacked(moves) for role, moves in game.moves.items()} if record else {}
-    return Episode(metrics, actions, game.failures, game.timings, game.crashes)
+    printed = {name: text for name, player in lineup.items() if (text := getattr(player.agent, "output", ""))}
+    return Episode(metrics, actions, game.failures, game.timings, game.crashes, printed)
 
 
 class _Game:
@@ -239,10 +244,10 @@ class _Game:
             if isinstance(error, ArenaError) and error.code.split(".")[0] in ("run", "infra"):
                 raise  # not the agent's fault (a budget cap, a cache miss): the run stays queued and is resumed
             code = "agent.died" if isinstance(error, SystemExit) else "agent.crash"
-            if isinstance(error, ArenaError) and error.code in BREAKDOWNS:
-                code = error.code
-            head = traceback.format_exception_only(error)[-1].strip()[: DETAIL // 4]
-            story = f"{head}\n{traceback.format_exc()[len(head) + 1 - DETAIL :]}"
+            head, trace = traceback.format_exception_only(error)[-1].strip()[: DETAIL // 4], traceback.format_exc()
+            if isinstance(error, ArenaError) and error.code in BREAKDOWNS:  # an agent elsewhere: what it said of itself
+                code, head, trace = error.code, error.message[: DETAIL // 4], str(error.context.get("trace", ""))
+            story = f"{head}\n{trace[len(head) + 1 - DETAIL :]}".strip()
             self.crashes[player.role] = story
             rows = self.live.nonzero()[:, 0].tolist()
             self.fail(player.role, step, code, story, rows[:1])

@@ -27,12 +27,17 @@ PIECE = 256  # scenarios under one digest
 
 @dataclass(frozen=True)
 class TaskView:
-    """What an agent may hold of its task: identity, public knowledge, training scenarios; never the test set."""
+    """What an agent may hold of its task: identity, public knowledge, training scenarios; never the test set.
+
+    limits: what an agent may use (arena.isolation.Limits); reference: makes the task again, with its parameters
+    """
 
     id: str
     domain: Domain
     config: Mapping[str, Any]
     draw: Callable[[str, Sequence[int]], Record]
+    limits: Mapping[str, float] = field(default_factory=dict)
+    reference: str = ""
 
     def sample(self, split: str, indices: Sequence[int]) -> Record:
         """Scenarios of the `train` or `val` split (unbounded). Raises ArenaError for the test split, which only judges."""
@@ -57,6 +62,8 @@ class Task:
     bounded: ref1 is a proven bound, so a score above 1 is a bug
     blocks: scenario indices where a block of equal shape starts; no chunk crosses one
     chunk: scenarios a chunk should have (at most)
+    limits: what an agent may use, where that differs from `arena.isolation.Limits`
+    reference: as which the registry made it, with parameters; empty where it did not
     """
 
     id: str
@@ -80,6 +87,7 @@ class Task:
     limits: Mapping[str, float] = field(default_factory=dict)
     frozen: Path | None = None
     version: int = 1
+    reference: str = ""
 
     # ---- scenarios ------------------------------------------------------------------------------------------------
 
@@ -115,7 +123,7 @@ class Task:
     @property
     def view(self) -> TaskView:
         """A copy of the domain's attributes, so that what an agent sets there is its own."""
-        return TaskView(self.id, copy(self.domain), self.config, self.sample)
+        return TaskView(self.id, copy(self.domain), self.config, self.sample, self.limits, self.reference)
 
     def chunks(self, size: int | None = None) -> list[tuple[int, int]]:
         """(start, n) of every chunk: at most `size` scenarios, none across a block border."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from arena.errors import ArenaError
-from arena.registry import validated
+from arena.making import validated
 from arena.settings import data_root
 from arena.task import Task
 from domains.bidding import CAMPAIGNS, DOMAIN

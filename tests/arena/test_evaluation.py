@@ -199,11 +199,15 @@ def test_an_interrupt_leaves_the_run_queued_with_its_chunks(kept, tiny):
     assert request(kept, tiny, agent).id == row.id, "asking again is the same run"
 
 
-def test_an_agent_that_interrupts_is_taken_at_its_word(kept, tiny, from_file):
+def test_an_agent_that_interrupts_in_this_process_is_taken_at_its_word(kept, tiny, from_file, monkeypatch):
+    elsewhere = run(kept, tiny, from_file("breaks_down:Interrupts"))  # in a process of its own that is nobody else's Ctrl-C
+    assert elsewhere.status == "complete" and {f["code"] for f in kept.failures(elsewhere.id)} == {"agent.crash"}
+    monkeypatch.setenv("ARENA_ISOLATION", "inline")
     row = request(kept, tiny, from_file("breaks_down:Interrupts"))
     with pytest.raises(KeyboardInterrupt):
         execute(kept, row, tiny, from_file("breaks_down:Interrupts"))
-    assert kept.run_row(row.id).status == "queued"
+    assert kept.run_row(row.id).status == "queued" and row.id != elsewhere.id
+    assert [kept.entries(number)[0].level for number in (elsewhere.id, row.id)] == ["process", "inline"]
 
 
 def test_a_live_workers_run_is_not_touched(kept, tiny):

@@ -19,7 +19,7 @@ from arena.agent import Agent
 class Slow(Agent):
     def act(self, obs):
         self.step = getattr(self, "step", -1) + 1
-        if self.step >= 100 and os.path.exists("slow"):
+        if self.step >= 100 and os.path.exists(SIGN):
             time.sleep(0.05)
         return torch.full((len(obs["live"]),), 60)
 """
@@ -48,7 +48,7 @@ def wait_for(home, condition, made):
 @pytest.fixture
 def slow(tmp_path):
     """Its first chunk takes no time, the others 5 s each as long as there is a file called slow."""
-    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "slow.py").write_text(SLOW.replace("SIGN", repr(str(tmp_path / "slow"))))
     (tmp_path / "slow").touch()
     return "slow.py:Slow"
 
