@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +16,8 @@ from arena.errors import ArenaError, unknown
 
 if TYPE_CHECKING:
     from arena.scoring import Entrant
-    from arena.store import Store, TaskRow
+    from arena.store import AgentRow, Store, TaskRow
+    from arena.store.records import Vector
 
 
 def leaderboard(
@@ -92,9 +93,10 @@ def compare(
         raise typer.BadParameter("a comparison needs two agents at least")
     with store() as opened:
         row = opened.task(task if task in {r["name"] for r in opened.tasks()} else task_id(task))
-        entrants = _entrants(opened, row, agents)
+        rows_of = [opened.agent(reference) for reference in agents]
+        entered = entrants(opened, row, rows_of, pooled_scores(opened, row, [agent.id for agent in rows_of]))
         clusters = opened.task_vectors(row.id).get("cluster")
-    first, *others = entrants
+    first, *others = entered
     if len(others) == 1:
         found = [scoring.compare(first, others[0], clusters=clusters, delta=delta)]
     else:
@@ -106,14 +108,14 @@ def compare(
         }
         for c in found
     ]  # fmt: skip
-    scores = [{"agent": e.name, "score": e.standing.headline, "lo": e.standing.lo, "hi": e.standing.hi} for e in entrants]
+    scores = [{"agent": e.name, "score": e.standing.headline, "lo": e.standing.lo, "hi": e.standing.hi} for e in entered]
     document = {"task": row.name, "digest": row.digest, "delta": delta, "agents": scores, "comparisons": rows}
 
     def text() -> None:
         print(f"{row.name}   {row.n_scenarios:,} scenarios")
         table(
             [Column("agent", fold=True), Column("score (95 %)")],
-            [(e.name, span(e.standing.headline, e.standing.lo, e.standing.hi)) for e in entrants],
+            [(e.name, span(e.standing.headline, e.standing.lo, e.standing.hi)) for e in entered],
         )
         print()
         holm = any(c.p_holm is not None for c in found)
@@ -136,31 +138,45 @@ def compare(
     deliver("arena.comparison/1", document, as_json, text, as_csv, rows)
 
 
-def _entrants(store: Store, task: TaskRow, agents: Sequence[str]) -> list[Entrant]:
-    """The agents with their standings on a task and their scores per scenario, averaged over runs."""
+def pooled_scores(store: Store, task: TaskRow, agent_ids: Sequence[int]) -> dict[int, Vector]:
+    """The scores behind board lines: agent -> [run, scenario], runs in the order of their seeds; empty where the task scores only whole sets."""
+    import numpy as np
+
+    if task.tier == "suite" or task.headline == "of_means":
+        return {}
+    first: dict[int, dict[int, int]] = {}  # agent -> run -> its first entry, which carries the score
+    for entry in store.pooled_entries(task.id, agent_ids):
+        first.setdefault(entry["agent_id"], {}).setdefault(entry["run_id"], entry["entry_id"])
+    found = iter(store.scores([entry for runs in first.values() for entry in runs.values()]) if first else ())
+    return {agent: np.stack([next(found) for _ in runs]) for agent, runs in first.items()}
+
+
+def entrants(store: Store, task: TaskRow, rows: Sequence[AgentRow], scores: Mapping[int, Vector]) -> list[Entrant]:
+    """The agents with their standings on a task and their scores (of `pooled_scores`), averaged over runs.
+
+    Raises ArenaError compare.same, and unknown.standing for an agent that is not on the board.
+    """
     import numpy as np
 
     from arena.scoring import Entrant, Standing
     from arena.scoring.bootstrap import FEW
 
-    lines = {line["agent_id"]: line for line in store.board(task.id, with_draws=True)}
-    rows = [store.agent(reference) for reference in agents]
+    lines = {line["agent_id"]: line for line in store.board(task.id, with_draws=True, agent_ids=[row.id for row in rows])}
     names = [row.name for row in rows]
     doubled = [row.reference for row in rows if [r.id for r in rows].count(row.id) > 1]
     if doubled:
         raise ArenaError("compare.same", f"{doubled[0]} would be compared with itself", "name two different agents")
     clusters = store.task_vectors(task.id).get("cluster")
     count = task.n_scenarios if clusters is None else len(np.unique(clusters))
-    entrants = []
+    found = []
     for row in rows:
         if row.id not in lines:
-            known = ", ".join(line["agent"] for line in list(lines.values())[:8]) or "nobody"
+            known = ", ".join(line["agent"] for line in store.board(task.id)[:8]) or "nobody"
             hint = f"arena run -t {task.name} -a '{row.name}'; on the board: {known}"
             raise ArenaError("unknown.standing", f"{row.reference} has no complete run on {task.name}", hint)
         line = lines[row.id]
-        first = {entry["run_id"]: entry["entry_id"] for entry in reversed(store.pooled_entries(task.id, [row.id]))} if task.tier != "suite" else {}
-        scores = store.scores(list(first.values())).mean(axis=0) if first and task.headline != "of_means" else None
         numbers = {key: line[key] for key in ("headline", "lo", "hi", "mean", "iqm", "cvar10", "sd", "n", "runs", "draws")}
         name = label({"agent": row.name, "version": row.version}, names)
-        entrants.append(Entrant(name, task.digest, Standing(**numbers, few=count < FEW and task.tier != "suite"), scores))
-    return entrants
+        mean = scores[row.id].mean(axis=0) if row.id in scores else None
+        found.append(Entrant(name, task.digest, Standing(**numbers, few=count < FEW and task.tier != "suite"), mean))
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from sqlalchemy import Select, Text, and_, desc, func, literal, select, tuple_, 
 
 from arena.store.catalogue import unpack, unpack_histogram
 from arena.store.finish import Finishing
-from arena.store.records import Json, Vector
+from arena.store.records import AgentRow, Json, Vector
 from arena.store.schema import (
     agents,
     chunks,
@@ -42,13 +42,15 @@ class Queries(Finishing):
 
     # ---- boards ---------------------------------------------------------------------------------------------------
 
-    def board(self, task: int | str, with_draws: bool = False) -> list[Json]:
+    def board(self, task: int | str, with_draws: bool = False, agent_ids: Collection[int] | None = None) -> list[Json]:
         """The lines of a task's board, best first: the columns of `standings`, `agent`, `version`, `nature`, `kind`, `retired`, `tags`;
-        `draws` float32 [2000] if asked for. A name means the task registered last under it; a suite is a task. [1]
+        `draws` float32 [2000] if asked for. A name means the task registered last under it; a suite is a task. `agent_ids`: only those. [1]
         """
         wanted: Any = task if isinstance(task, int) else select(func.max(tasks.c.id)).where(tasks.c.name == task).scalar_subquery()
         who = (agents.c.name.label("agent"), agents.c.version, agents.c.nature, agents.c.kind, agents.c.retired, agents.c.tags)
         query = select(standings, *who).join(agents, agents.c.id == standings.c.agent_id).where(standings.c.task_id == wanted)
+        if agent_ids is not None:
+            query = query.where(standings.c.agent_id.in_(agent_ids))
         if with_draws:
             same = [standing_draws.c[key] == standings.c[key] for key in ("task_id", "role", "agent_id")]
             query = query.add_columns(standing_draws.c.draws).join(standing_draws, and_(*same))
@@ -180,6 +182,20 @@ class Queries(Finishing):
         )
         return self._dicts(query.order_by(entries.c.agent_id, runs.c.seed, runs.c.request_digest, entries.c.id))
 
+    def conditions(self, task_id: int, agent_ids: Iterable[int]) -> list[Json]:
+        """Under what the runs behind some board lines were played: `agent_id`, `run_id`, `seed`, `mode`, `level`, `environment` (detail),
+        `verified`. [1]
+        """
+        query = (
+            select(entries.c.agent_id, entries.c.run_id, runs.c.seed, entries.c.mode, entries.c.level, runs.c.verified)
+            .add_columns(environments.c.detail.label("environment"))
+            .join(runs, runs.c.id == entries.c.run_id)
+            .join(environments, environments.c.id == runs.c.environment_id)
+            .where(entries.c.agent_id.in_(list(agent_ids)), entries.c.candidate)
+            .where(runs.c.task_id == task_id, runs.c.ranked, runs.c.status == "complete")
+        )
+        return self._dicts(query.order_by(entries.c.agent_id, runs.c.seed, entries.c.id))
+
     def scenario(self, task_id: int, index: int) -> list[Json]:
         """One scenario, every entry of complete ranked runs: `agent_id`, `agent`, `version`, `run_id`, `entry_id`, `seed`, `metric`,
         `value`. [1]
@@ -286,6 +302,12 @@ class Queries(Finishing):
         if tier is not None:
             query = query.where(tasks.c.tier == tier)
         return self._dicts(query)
+
+    def agent_rows(self, agent_ids: Iterable[int]) -> dict[int, AgentRow]:
+        """Agents by number. [1]"""
+        with self.reading() as connection:
+            rows = connection.execute(select(agents).where(agents.c.id.in_(list(agent_ids)))).mappings()
+            return {row["id"]: AgentRow(**row) for row in rows}
 
     def agents(self, retired: bool = False) -> list[Json]:
         """All agent versions by name, with `tasks`: on how many boards they stand; retired ones only if asked for. [1]"""
