@@ -11,6 +11,7 @@ _EXIT_BY_CODE = {
     "store": EXIT_STORE,
     "infra": EXIT_STORE,
     "verify": EXIT_MISMATCH,
+    "bundle": EXIT_MISMATCH,
     "unknown": EXIT_NOT_FOUND,
     "internal": EXIT_INTERNAL,
     "kernel": EXIT_INTERNAL,

@@ -83,7 +83,8 @@ def verify(store: Store, run_id: int, task: Task, sample: float = 1.0, device: s
 
     Equality is exact where the domain's arithmetic is (`rtol` 0), else within its tolerance. The agent is not needed. Where all was looked at
     and nothing differs, the agent's line on the board is derived from the stored scores too. Notes the outcome
-    with a complete run: that it is verified when all of it was looked at, that it is not as soon as anything differs.
+    with a complete run: that it is verified when all of it was looked at, that it is not as soon as anything differs. An imported run that is
+    verified joins its agent's line on the board.
     Raises ArenaError `verify.empty` where nothing is recorded yet.
     """
     run, chunks = store.run_row(run_id), store.chunks(run_id)
@@ -126,6 +127,10 @@ def verify(store: Store, run_id: int, task: Task, sample: float = 1.0, device: s
     outcome = Verification(run_id, len(checked), sum(c["n"] for c in checked), values, mismatches)
     if run.status == "complete" and (len(checked) == len(chunks) or not outcome.ok):
         store.set_verified(run_id, outcome.ok)
+        if outcome.ok and "origin" in run.config:
+            from arena.bundle import rank_verified  # which needs the checksums of this module
+
+            rank_verified(store, run_id, task)
     return outcome
 
 

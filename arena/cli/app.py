@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from arena.cli import checking, comparing, data, database, doctor, listing, running, showing, tasks, training
+from arena.cli import checking, comparing, data, database, doctor, listing, running, sharing, showing, tasks, training
 
 app = typer.Typer(
     help="Decision-makers of every kind, judged on the same frozen scenarios.",
@@ -41,6 +41,9 @@ app.command("compare")(comparing.compare)
 app.command("verify")(checking.verify)
 app.command("replay")(checking.replay)
 app.command("train")(training.train)
+app.command("export")(sharing.export)
+app.command("import")(sharing.import_)
+app.command("card")(sharing.card)
 app.command("bench")(data.bench)
 app.command("doctor")(doctor.doctor)
 app.add_typer(tasks.app, name="task")

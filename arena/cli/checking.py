@@ -43,6 +43,9 @@ def verify(
             run = opened.run_row(number)
             checked = integrity.verify(opened, number, task_of_run(opened, run), sample, place)
             found.append((opened.task(run.task_id).name, checked))
+            if "origin" in run.config and not run.ranked and opened.run_row(number).verified:
+                joined = opened.run_row(number).ranked
+                notice(f"run {number}, imported, " + ("joins the board" if joined else f"stays unranked: arena status {number}"), as_json)
     runs = [
         {
             "run": v.run_id, "task": task, "ok": v.ok, "chunks": v.chunks, "scenarios": v.scenarios, "values": v.values,

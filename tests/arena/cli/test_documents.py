@@ -30,6 +30,7 @@ READING = {
     "episode": ("replay", 2, "--scenario", 0),
     "data": ("data", "list"),
     "doctor": ("doctor",),
+    "card": ("card", "pid"),
     "error": ("show", "run", 77),
 }
 WRITING = {
@@ -37,8 +38,9 @@ WRITING = {
     "verification": ("verify", 1),
     "cancelled": ("cancel", 1),
     "db": ("db", "check"),
+    "exported": ("export", "--all", "-o", "x.arena.zip"),
 }
-ELSEWHERE = {"frozen", "training", "files", "bench"}  # in the tests of these commands
+ELSEWHERE = {"imported", "frozen", "training", "files", "bench"}  # in the tests of these commands
 
 
 @pytest.mark.parametrize("name", [*READING, *WRITING])
