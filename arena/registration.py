@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -330,6 +331,7 @@ def register(store: Store, wanted: Draft, tell: Callable[[str, bool | None, str]
 
 # ---- asked for from elsewhere ---------------------------------------------------------------------------------------------
 
+TOKENS = "ARENA_TOKEN_"  # what variables are called that somebody who only fills in a form may name: the worker holds other secrets, too
 QUEUED = ("builtin", "http", "onnx", "file")  # kinds a queue takes; a file only where the owner of this machine allows code from the browser
 
 
@@ -342,7 +344,7 @@ def submit(store: Store, spec: Json) -> JobRow:
     """Ask for a registration, which a worker then makes.
 
     spec: {"kind": builtin | http | onnx, "name", "source": reference, URL or upload:SHA256, "tasks": [globs], "token_env": str | None}
-    Raises ArenaError as `draft` does, agent.kind, agent.upload; nothing is asked for then.
+    Raises ArenaError as `draft` does, agent.kind, agent.upload, agent.token; nothing is asked for then.
     """
     requested(spec)
     return store.enqueue("register", spec)
@@ -367,4 +369,8 @@ def requested(spec: Json) -> Draft:
         raise ArenaError("agent.address", f"{source!r} is no address", "give https://host/path")
     elif kind == "builtin" and registry.parse(source)[0] not in registry.agents():
         raise unknown("agent", source, registry.agents())
-    return draft(source, str(spec.get("name") or ""), spec.get("tasks") or (), token_env=spec.get("token_env"), card=str(spec.get("card") or ""))
+    token_env = str(spec.get("token_env") or "") or None
+    if token_env is not None and not re.fullmatch(TOKENS + "[A-Z0-9_]+", token_env):
+        hint = f"call the worker's variable {TOKENS}NAME, or register in a terminal: arena register URL --token-env {token_env}"
+        raise ArenaError("agent.token", f"{token_env!r} is no variable whose value may be sent to a server that a form names", hint)
+    return draft(source, str(spec.get("name") or ""), spec.get("tasks") or (), token_env=token_env, card=str(spec.get("card") or ""))
