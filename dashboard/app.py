@@ -17,7 +17,8 @@ PAGES = {  # file -> title, symbol; the address of a page is the name of its fil
     "queue": ("Queue", ":material/list_alt:"),
 }
 
-st.set_page_config(page_title="Arena", layout="wide")
+# the browser would fetch a page's own symbol for its tab from the network
+st.set_page_config(page_title="Arena", page_icon="\N{STADIUM}", layout="wide")
 pages = [
     st.Page(f"app_pages/{name}.py", title=title, icon=icon, url_path=name, default=name == "overview")
     for name, (title, icon) in PAGES.items()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from arena import settings
 from arena.errors import ArenaError
@@ -53,9 +54,40 @@ def pick(label: str, options: Sequence[str], key: str, aliases: Mapping[str, str
     """
     asked = st.query_params.get(key)
     if asked is not None and asked not in options:
-        if aliases is not None and asked in aliases:
-            st.session_state[key] = aliases[asked]
-        else:
-            st.info(f"The address asks for a {label.lower()} that is not here; this is the first of the list.", icon=":material/info:")
-        st.query_params.pop(key)
+        meant = (aliases or {}).get(asked)
+        _respell(label, key, meant if meant in options else None, lost=meant not in options)
+    _tell(key)
     return str(st.selectbox(label, options, key=key, bind="query-params", help=help))
+
+
+def pick_many(label: str, options: Sequence[str], key: str, default: Sequence[str], most: int, aliases: Mapping[str, str] | None = None) -> list[str]:
+    """Up to `most` of the options, kept in the address as `?key=one&key=other`; the default where it names none that is known."""
+    asked = st.query_params.get_all(key)
+    meant = list(dict.fromkeys((aliases or {}).get(name, name) for name in asked))
+    known = [name for name in meant if name in options][:most]
+    if known != asked:
+        _respell(label, key, known or None, lost=len(known) < len(asked))
+    _tell(key)
+    return list(st.multiselect(label, options, list(default), key=key, max_selections=most, bind="query-params"))
+
+
+def _respell(label: str, key: str, meant: str | list[str] | None, lost: bool) -> None:
+    """Put into the address what it means and start over; what means nothing (`lost`) is taken out."""
+    if lost:
+        st.session_state[f"{key} lost"] = f"{label}: the address asks for something that is not here; it was left out."
+    try:
+        if meant is None:
+            st.query_params.pop(key)
+            return
+        st.query_params[key] = meant
+    except StreamlitAPIException:  # the picker is on the page since an earlier run: then it corrects the address itself
+        if meant is not None:
+            st.session_state[key] = meant
+    else:
+        st.rerun()
+
+
+def _tell(key: str) -> None:
+    words = st.session_state.pop(f"{key} lost", None)
+    if words:
+        st.info(words, icon=":material/info:")

@@ -68,11 +68,11 @@ def axis_label(name: str, most: int = 34) -> str:
 
 
 def figure(height: int = 420, **layout: Any) -> go.Figure:
-    """An empty figure in the house style; traces and titles are added to it."""
+    """An empty figure in the house style, its legend below; traces and titles are added to it. `layout` overrides."""
     found = go.Figure()
-    legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "title": None}
+    legend = {"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom", "itemsizing": "constant", "title": None}
     found.update_layout(
-        template="plotly", height=height, margin={"l": 10, "r": 20, "t": 50, "b": 50}, legend=legend, colorway=PALETTE,
+        template="plotly", height=height, margin={"l": 10, "r": 20, "t": 40, "b": 100}, legend=legend, colorway=PALETTE,
         paper_bgcolor=CLEAR, plot_bgcolor=CLEAR, hoverlabel={"align": "left"},
     )  # fmt: skip
     found.update_layout(**layout)

@@ -79,7 +79,6 @@ def forest(frame: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="score (95 % interval)")
     names = [style.axis_label(name, 26) for name in frame["agent"]]
     figure.update_yaxes(tickvals=place, ticktext=names, range=[len(frame) - 0.4, -0.6], showgrid=False)
-    figure.update_layout(legend={"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom"}, margin={"t": 40, "b": 90})
     return figure
 
 
@@ -113,7 +112,6 @@ def speed(frame: pd.DataFrame) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(type="log", title="ms per decision", dtick=1, exponentformat="power")
     figure.update_yaxes(title="score")
-    figure.update_layout(legend={"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom"}, margin={"t": 30, "b": 100})
     return figure
 
 
