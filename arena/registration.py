@@ -367,8 +367,13 @@ def requested(spec: Json) -> Draft:
         source = f"{path}:{spec['attribute']}" if spec.get("attribute") else str(path)
     elif kind == "http" and "://" not in source:
         raise ArenaError("agent.address", f"{source!r} is no address", "give https://host/path")
-    elif kind == "builtin" and registry.parse(source)[0] not in registry.agents():
-        raise unknown("agent", source, registry.agents())
+    elif kind == "builtin":
+        known, _, parameters = registry.parse(source)
+        if known not in registry.agents():
+            raise unknown("agent", source, registry.agents())
+        if "checkpoint" in parameters:
+            hint = "register it in a terminal: arena register"
+            raise ArenaError("agent.source", f"{source} names a folder of this machine, which a form may not", hint)
     token_env = str(spec.get("token_env") or "") or None
     if token_env is not None and not re.fullmatch(TOKENS + "[A-Z0-9_]+", token_env):
         hint = f"call the worker's variable {TOKENS}NAME, or register in a terminal: arena register URL --token-env {token_env}"

@@ -203,7 +203,15 @@ def ended(jobs: list[Json]) -> None:
         {"job": j["id"], "status": signed(j["status"]), "for": job_words(j), "came to": told(outcome(j)), "ended (UTC)": clock(j["finished"])}
         for j in jobs
     )
-    table(frame, "jobs", "jobs", {"job": st.column_config.NumberColumn(width="small"), "came to": st.column_config.TextColumn(width="large")})
+    shape = {"job": st.column_config.NumberColumn(width="small"), "came to": st.column_config.TextColumn(width="large")}
+    picked = table(frame, "jobs", f"jobs-{jobs[0]['id']}", shape, on_select="rerun", selection_mode="single-cell")
+    st.caption("Click a row to see what came of it.")
+    if picked.selection.cells:
+        job = jobs[picked.selection.cells[0][0]]
+        if job["run_id"]:
+            st.switch_page("app_pages/run.py", query_params={"id": str(job["run_id"])})
+        elif not public():
+            st.switch_page("app_pages/register.py", query_params={"job": str(job["id"])})
 
 
 def outcome(job: Json) -> str:
