@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from arena.cli import checking, comparing, data, database, doctor, listing, running, sharing, showing, tasks, training
+from arena.cli import checking, comparing, contract, data, database, doctor, listing, running, sharing, showing, tasks, training
 
 app = typer.Typer(
     help="Decision-makers of every kind, judged on the same frozen scenarios.",
@@ -38,6 +38,8 @@ app.command("cancel")(running.cancel)
 app.command("status")(showing.status)
 app.command("leaderboard")(comparing.leaderboard)
 app.command("compare")(comparing.compare)
+app.command("check")(contract.check)
+app.add_typer(contract.app, name="new")
 app.command("verify")(checking.verify)
 app.command("replay")(checking.replay)
 app.command("train")(training.train)
