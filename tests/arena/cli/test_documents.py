@@ -31,6 +31,7 @@ READING = {
     "data": ("data", "list"),
     "doctor": ("doctor",),
     "card": ("card", "pid"),
+    "check": ("check", "pid"),
     "error": ("show", "run", 77),
 }
 WRITING = {
@@ -40,7 +41,7 @@ WRITING = {
     "db": ("db", "check"),
     "exported": ("export", "--all", "-o", "x.arena.zip"),
 }
-ELSEWHERE = {"imported", "frozen", "training", "files", "bench"}  # in the tests of these commands
+ELSEWHERE = {"imported", "frozen", "training", "files", "bench", "new"}  # in the tests of these commands
 
 
 @pytest.mark.parametrize("name", [*READING, *WRITING])
