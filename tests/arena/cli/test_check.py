@@ -1,4 +1,4 @@
-"""`arena check`: what it says, how it ends, and that it says it for every kind of reference."""
+"""`arena check`: what it says, how it ends, and that it says it for every kind of reference; what `arena new` says it wrote."""
 
 from __future__ import annotations
 
@@ -74,3 +74,34 @@ def test_a_file_that_cannot_be_loaded_does_not_fit(arena, tmp_path):
     done = arena("check", "broken.py", "--json")
     (broken,) = [check for check in done.document["checks"] if check["ok"] is False]
     assert done.code == 2 and broken["rule"] == "fits" and "nothing_of_that_name" in broken["detail"]
+
+
+# ---- arena new -------------------------------------------------------------------------------------------------------
+
+
+def test_new_says_what_it_wrote_and_what_comes_next(arena, tmp_path):
+    done = arena("new", "agent", "my-agent", "--json")
+    assert done.code == 0 and [Path(name).name for name in done.document["files"]] == ["my_agent.py", "test_my_agent.py"]
+    assert done.document["next"][0]["command"] == "arena check my_agent.py:MyAgent"
+    assert arena(*done.document["next"][0]["command"].split()[1:]).code == 0
+    found = arena("new", "domain", "corner-shop", "--dir", "mine", "--json").document
+    assert found["kind"] == "domain" and all(Path(name).is_relative_to(tmp_path / "mine" / "corner-shop") for name in found["files"])
+    text = arena("new", "agent", "other", "-t", "bidding/standard", "--batched")
+    assert "wrote other.py\n" in text.out and "arena run -t bidding/standard-v1 -a other.py:Other" in text.out
+    assert max(map(len, text.out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("agent", "my-agent"), 2, "my_agent.py is there already"),
+        (("agent", "Mine"), 2, "is no name for an agent"),
+        (("agent", "mine", "-t", "bidding/tinny"), 6, "bidding/tiny-v1"),
+        (("domain", "bidding"), 2, "is known already"),
+        (("domain",), 2, "NAME"),
+    ],
+)
+def test_what_cannot_be_written_is_an_error(arena, tmp_path, words, code, told):
+    (tmp_path / "my_agent.py").write_text("mine")
+    done = arena("new", *words)
+    assert done.code == code and told in done.err and [path.name for path in tmp_path.iterdir()] == ["my_agent.py"]
