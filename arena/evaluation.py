@@ -85,7 +85,7 @@ def task_record(task: Task) -> TaskRecord:
     """The task as it is stored."""
     metrics = [MetricRecord("score", "", 1, "score")] if task.headline != "of_means" else []
     metrics += [MetricRecord(m.name, m.unit, m.direction, m.role, m.threshold, m.scale) for m in task.domain.metrics_spec]
-    config = {**task.config, "candidates": [task.role], "fill": dict(task.fill), "groups": list(task.groups)}
+    config = {**task.config, "candidates": [task.role], "fill": dict(task.fill), "groups": list(task.groups), "about": task.about}
     return TaskRecord(
         task.id, task.domain.name, task.tier, task.digest, config, task.n, task.headline, task.normalise, task.floor, metrics, task.vectors
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -138,6 +139,11 @@ class Task:
         return self.candidates[0] if self.candidates else self.domain.roles[0].name
 
     @property
+    def about(self) -> dict[str, Any]:
+        """What the task says of itself, for readers that do not load it. Not part of its identity."""
+        return {"summary": self.summary, "statement": _said(self.domain), "references": _said(self.references), "bounded": self.bounded}
+
+    @property
     def primary(self) -> Metric:
         return next(m for m in self.domain.metrics_spec if m.role == "primary")
 
@@ -227,3 +233,8 @@ class Task:
         path = self.frozen.with_suffix(".json")
         path.write_text(json.dumps({"digest": self.digest, "description": self.description()}, indent=1, sort_keys=True) + "\n")
         return path
+
+
+def _said(thing: object) -> str:
+    """The first paragraph of what a thing says about itself."""
+    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,7 +40,7 @@ def show_task(reference: str, as_json: bool) -> None:
     }
     document = {
         "task": task.id, "domain": domain.name, "tier": task.tier, "ranked": spec.ranked, "summary": task.summary,
-        "statement": _text(domain), "references": _text(task.references), "digest": task.digest, "frozen": task.frozen is not None,
+        "statement": task.about["statement"], "references": task.about["references"], "digest": task.digest, "frozen": task.frozen is not None,
         "scenarios": task.n, "horizon": domain.horizon, "headline": task.headline, "normalise": task.normalise, "floor": task.floor,
         "bounded": task.bounded, "vectors": vectors, "groups": list(task.groups), "config": dict(task.config), "needs": spec.needs or None,
         "candidates": [task.role], "fill": dict(task.fill),
@@ -60,11 +59,6 @@ def show_task(reference: str, as_json: bool) -> None:
         ],
     }  # fmt: skip
     deliver("arena.task/1", document, as_json, lambda: _print_task(document))
-
-
-def _text(thing: Any) -> str:
-    """The first paragraph of what a thing says about itself."""
-    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
 
 
 def _print_task(task: Json) -> None:
