@@ -28,7 +28,7 @@ def results(_store: Store, state: str, agent_id: int) -> pd.DataFrame:
     """The agent's board lines, by domain and task, a domain's suite first."""
     lines = _store.standings(agent_id)
     lines.sort(key=lambda line: (line["domain"], line["tier"] != "suite", line["task"], line["task_id"]))
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "task_id": line["task_id"], "board": elements.href("leaderboard", task=line["task_id"]), "task": line["task"], "tier": line["tier"],
             "score": line["headline"], "lo": line["lo"], "hi": line["hi"], "IQM": line["iqm"], "worst 10 %": line["cvar10"],
@@ -37,6 +37,7 @@ def results(_store: Store, state: str, agent_id: int) -> pd.DataFrame:
         }
         for line in lines
     )  # fmt: skip
+    return frame.astype(dict.fromkeys(("lo", "hi", "IQM", "worst 10 %", "ms"), float)) if lines else frame
 
 
 @st.cache_data(ttl=KEPT, max_entries=64, show_spinner=False)
@@ -141,7 +142,7 @@ with reading() as store:
     stalled = {row.id for row in store.stalled()} if any(row["status"] == "running" for row in runs) else set()
 
 look = style.nature(agent.nature)
-st.subheader(elements.name(f"{agent.name} version {agent.version}"))
+st.subheader(f"{elements.name(agent.name)} version {agent.version}")
 with st.container(horizontal=True):
     st.badge(agent.nature if agent.nature in style.NATURES else "other", icon=look.icon, color=look.badge)  # type: ignore[arg-type]
     st.badge(agent.kind, icon=":material/deployed_code:", color="gray")
