@@ -96,9 +96,10 @@ class Vectorised(Agent):
 
     def __init__(self, make: Callable[[], Any], mode: str | None = None) -> None:
         self.make, self.mode = make, mode
+        self.spare = [make()]  # what cannot be made says so now, not in the first chunk
 
     def begin(self, brief: Brief) -> None:
-        self.players = [self.make() for _ in range(len(brief))]
+        self.players = [self.spare.pop() if self.spare else self.make() for _ in range(len(brief))]
         for player in self.players:
             if hasattr(player, "begin"):
                 player.begin(brief)

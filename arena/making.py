@@ -92,10 +92,23 @@ def attribute_of(path: Path, attribute: str, folder: str = "") -> Any:
 
 
 def built(factory: Any, parameters: Mapping[str, Any], label: str) -> Agent:
-    """The agent itself: batched classes as they are, everything else through the one-observation adapter."""
+    """The agent itself: batched classes as they are, everything else through the one-observation adapter.
+
+    Raises ArenaError agent.incompatible, agent.parameters.
+    """
+    checked = validated(factory, parameters, label) if inspect.isclass(factory) else dict(parameters)
+    try:
+        return _made(factory, checked, label)
+    except (ArenaError, MemoryError):
+        raise
+    except Exception as error:
+        reason = f"{label} cannot be made: {type(error).__name__}: {error}"
+        raise ArenaError("agent.incompatible", reason, "call its constructor in Python to see why") from error
+
+
+def _made(factory: Any, checked: dict[str, Any], label: str) -> Agent:
     from arena.agent import Agent, Vectorised
 
-    checked = validated(factory, parameters, label) if inspect.isclass(factory) else dict(parameters)
     if inspect.isclass(factory) and issubclass(factory, Agent):
         return factory(**checked)
     if inspect.isclass(factory) and getattr(factory, "batched", False):  # says it is one: what it leaves out it inherits

@@ -233,10 +233,15 @@ def registered(name: str, version: int | None, parameters: Mapping[str, Any]) ->
                 row = store.agent(name if version is None else f"{name}@{version}")
             except ArenaError as error:
                 raise unknown("agent", name if version is None else f"{name}@{version}", [*known, *(row["name"] for row in rows)], hint) from error
+            played = [] if row.spec.get("registered") else store.runs(agent_id=row.id)
+            imported = bool(played) and all("origin" in run["config"] for run in played)
     except ArenaError as error:
         if error.code != "store.missing":
             raise
         raise unknown("agent", name, known, hint) from None
+    if imported:
+        hint = "get its files from its author, then: arena register FILE"
+        raise ArenaError("agent.imported", f"{row.reference} came with a bundle: its results are here, what plays it is not", hint)
     if not row.spec.get("registered"):
         raise unknown("agent", name, known, "it played here once, but was not registered: name its file")
     return from_row(row, parameters)

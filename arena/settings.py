@@ -11,7 +11,9 @@ from typing import Any
 from arena.errors import ArenaError
 
 USER_FILE = Path("~/.config/arena/arena.toml")
-DEFAULTS = {"store": "", "home": ".arena", "engine": "inline", "workers": "auto", "device": "cpu", "isolation": "process", "data": "", "log": "warning"}
+DEFAULTS = {
+    "store": "", "home": ".arena", "engine": "inline", "workers": "auto", "device": "cpu", "isolation": "process", "data": "", "log": "warning",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

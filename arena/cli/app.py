@@ -7,7 +7,23 @@ from typing import Annotated
 
 import typer
 
-from arena.cli import checking, comparing, contract, data, database, doctor, listing, running, sharing, showing, tasks, training
+from arena.cli import (
+    checking,
+    comparing,
+    contract,
+    converting,
+    dashboard,
+    data,
+    database,
+    doctor,
+    listing,
+    registering,
+    running,
+    sharing,
+    showing,
+    tasks,
+    training,
+)
 
 app = typer.Typer(
     help="Decision-makers of every kind, judged on the same frozen scenarios.",
@@ -32,10 +48,14 @@ def common(
 
 app.add_typer(listing.app, name="list")
 app.add_typer(showing.app, name="show")
+app.command("register")(registering.register)
+app.command("retire")(registering.retire)
+app.command("convert")(converting.convert)
 app.command("run")(running.run)
 app.command("resume")(running.resume)
 app.command("cancel")(running.cancel)
 app.command("status")(showing.status)
+app.command("worker")(registering.worker)
 app.command("leaderboard")(comparing.leaderboard)
 app.command("compare")(comparing.compare)
 app.command("check")(contract.check)
@@ -48,6 +68,7 @@ app.command("import")(sharing.import_)
 app.command("card")(sharing.card)
 app.command("bench")(data.bench)
 app.command("doctor")(doctor.doctor)
+app.command("dashboard")(dashboard.dashboard)
 app.add_typer(tasks.app, name="task")
 app.add_typer(data.app, name="data")
 app.add_typer(database.app, name="db")

@@ -101,6 +101,8 @@ def agents(
             if (wanted is None or spec.plays(wanted)) and nature in (None, spec.nature)
         ]  # fmt: skip
 
+        rows += [row for row in _registered() if (wanted is None or _plays(row, wanted)) and nature in (None, row["nature"])]
+
     def text() -> None:
         columns = [Column("agent"), Column("version", right=True), Column("nature"), Column("plays", fold=True), Column("", fold=True)]
         lines = [(r["agent"], str(r["version"]), r["nature"], _played(r), r["summary"] + (" (trainable)" if r["trainable"] else "")) for r in rows]
@@ -114,6 +116,29 @@ def _played(row: dict[str, Any]) -> str:
     if row["boards"] is not None:
         return f"{row['boards']} boards"
     return ", ".join(row["tasks"])
+
+
+def _plays(row: dict[str, Any], task: str) -> bool:
+    return any(fnmatch.fnmatch(task, pattern) for pattern in row["tasks"])
+
+
+def _registered() -> list[dict[str, Any]]:
+    """Registered agents, the newest version of each that is not retired."""
+    from arena.cli.opening import store_or_none
+    from arena.registration import registered_rows
+
+    opened = store_or_none()
+    if opened is None:
+        return []
+    with opened:
+        newest = {row["name"]: row for row in registered_rows(opened)}
+    return [
+        {
+            "agent": row["name"], "version": row["version"], "nature": row["nature"], "kind": row["kind"], "tasks": row["spec"]["tasks"],
+            "parameters": row["spec"]["parameters"], "trainable": False, "boards": None, "summary": row["card"].split("\n")[0],
+        }
+        for row in newest.values()
+    ]  # fmt: skip
 
 
 def _stored_agents(nature: str | None) -> list[dict[str, Any]]:

@@ -15,12 +15,17 @@ from arena import settings
 from arena.cli.board import TOP, print_board, read_board
 from arena.cli.opening import Data, Device, device, store, store_or_none, task_of_run
 from arena.cli.output import AsCsv, AsJson, Column, Quiet, deliver, duration, notice, print_json, size, table
+from arena.cli.registering import EngineName, Workers, chosen_engine
 from arena.errors import EXIT_FAILURES, EXIT_INTERRUPTED, ArenaError
 
 if TYPE_CHECKING:
+    from arena.engines import Engine
     from arena.registry import Candidate
     from arena.store import RunRow, Store
     from arena.task import Task
+
+
+PRINTED = 5  # lines of an agent's output that are shown after its run
 
 
 @dataclass
@@ -34,17 +39,28 @@ class Job:
 
     @property
     def title(self) -> str:
-        chunks = "1 chunk" if self.run.n_chunks == 1 else f"{self.run.n_chunks} chunks"
-        seed = f"  seed {self.run.seed}" if self.run.seed else ""
-        return f"run {self.run.id} ({self.run.uid[:6]}) {self.task.id}  {self.candidate.name}{seed}  {self.task.n:,} scenarios, {chunks}"
+        return job_title(self.run, self.task, self.candidate.name)
+
+
+def job_title(run: RunRow, task: Task, agent: str) -> str:
+    """A run in one line."""
+    chunks = "1 chunk" if run.n_chunks == 1 else f"{run.n_chunks} chunks"
+    seed = f"  seed {run.seed}" if run.seed else ""
+    return f"run {run.id} ({run.uid[:6]}) {task.id}  {agent}{seed}  {task.n:,} scenarios, {chunks}"
 
 
 def run(
-    tasks: Annotated[list[str], typer.Option("--task", "-t", help="Task, glob or domain (its suite); may be repeated.", show_default=False)],
+    tasks: Annotated[
+        list[str],
+        typer.Option("--task", "-t", help="Task, glob, domain or suite (quick, standard, all); may be repeated.", show_default=False),
+    ],
     agents: Annotated[list[str], typer.Option("--agent", "-a", help="Agent, glob or file.py:Class; may be repeated.", show_default=False)],
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the agents' own luck.  [default: 0]", min=0, show_default=False)] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", help="Run seeds 0 .. N-1.", min=1, metavar="N", show_default=False)] = None,
     chunk: Annotated[int | None, typer.Option("--chunk", help="Scenarios per chunk; results do not depend on it.", min=1, show_default=False)] = None,
+    engine: EngineName = None,
+    workers: Workers = None,
+    queue: Annotated[bool, typer.Option("--queue", help="Leave the runs to `arena worker`.")] = False,
     on: Device = None,
     data: Data = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run and how long it takes; play nothing.")] = False,
@@ -89,13 +105,18 @@ def run(
                     raise
         if refused and not jobs:
             raise refused[0]
-        code = _finish(opened, jobs, place, quiet, as_json, as_csv)
+        if queue:
+            _tell_queued(jobs, as_json, as_csv)
+            return refused[0].exit_code if refused else 0
+        code = _finish(opened, jobs, place, chosen_engine(engine, workers), quiet, as_json, as_csv)
         return refused[0].exit_code if refused and code in (0, EXIT_FAILURES) else code
 
 
 def resume(
     run_ids: Annotated[list[int] | None, typer.Argument(metavar="[RUN]...", help="Runs; none: all that wait or stall.", show_default=False)] = None,
     stalled: Annotated[bool, typer.Option("--stalled", help="Only runs whose worker died.")] = False,
+    engine: EngineName = None,
+    workers: Workers = None,
     on: Device = None,
     data: Data = None,
     as_json: AsJson = False,
@@ -116,7 +137,7 @@ def resume(
         if not rows:
             notice("nothing to resume", quiet)
         jobs = [Job(row, task_of_run(opened, row), stored_candidate(opened, row.id)) for row in rows]
-        return _finish(opened, jobs, place, quiet, as_json, as_csv)
+        return _finish(opened, jobs, place, chosen_engine(engine, workers), quiet, as_json, as_csv)
 
 
 def _waiting(store: Store) -> list[RunRow]:
@@ -125,9 +146,27 @@ def _waiting(store: Store) -> list[RunRow]:
     return sorted([*queued, *store.stalled()], key=lambda row: row.id)
 
 
-def _finish(store: Store, jobs: list[Job], place: str, quiet: bool, as_json: bool, as_csv: bool) -> int:
+def _tell_queued(jobs: Sequence[Job], as_json: bool, as_csv: bool) -> None:
+    rows = [
+        {"run": job.run.id, "task": job.task.id, "agent": job.candidate.name, "seed": job.run.seed, "status": job.run.status} for job in jobs
+    ]
+
+    def text() -> None:
+        table(
+            [Column("run", True), Column("status"), Column("task"), Column("agent", fold=True), Column("seed", True)],
+            [(str(r["run"]), str(r["status"]), str(r["task"]), str(r["agent"]), str(r["seed"])) for r in rows],
+        )
+        print("they are played by: arena worker")
+
+    deliver("arena.queued/1", {"runs": rows}, as_json, text, as_csv, rows)
+
+
+def _finish(store: Store, jobs: list[Job], place: str, engine: Engine, quiet: bool, as_json: bool, as_csv: bool) -> int:
     """Play the jobs, print the boards of their tasks, and say how it went."""
-    interrupted = _play(store, jobs, place, quiet)
+    try:
+        interrupted = _play(store, jobs, place, engine, quiet)
+    finally:
+        engine.close()
     if interrupted is not None:
         return _interrupted(store, interrupted, jobs, as_json)
     boards = [read_board(store, number) for number in dict.fromkeys(job.run.task_id for job in jobs)]
@@ -155,16 +194,16 @@ def _finish(store: Store, jobs: list[Job], place: str, quiet: bool, as_json: boo
     return errors[0].exit_code if errors else EXIT_FAILURES if any(entry.failures for entry in entries.values()) else 0
 
 
-def _play(store: Store, jobs: Sequence[Job], place: str, quiet: bool) -> Job | None:
+def _play(store: Store, jobs: Sequence[Job], place: str, engine: Engine, quiet: bool) -> Job | None:
     """Play the jobs one after the other; the one that was interrupted. An error of one of several jobs is told and kept with it."""
     from arena.cli.progress import Watcher
     from arena.evaluation import execute
 
-    with _terminable(), redirect_stdout(sys.stderr), Watcher(quiet) as watcher:
+    with terminable(), redirect_stdout(sys.stderr), Watcher(quiet, [job.run.id for job in jobs], sum(job.task.n for job in jobs)) as watcher:
         for job in jobs:
-            watcher.begin(job.title, job.candidate.name)
+            watcher.begin(job.title, job.candidate.name, job.task.n)
             try:
-                job.run = execute(store, job.run, job.task, job.candidate, watcher.report, place)
+                job.run = execute(store, job.run, job.task, job.candidate, watcher.report, place, engine)
             except KeyboardInterrupt:
                 return job
             except Exception as error:
@@ -179,7 +218,7 @@ def _play(store: Store, jobs: Sequence[Job], place: str, quiet: bool) -> Job | N
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM as Ctrl-C: the run is given back at once, not when its lease ends."""
 
     def stop(*_: object) -> None:
@@ -216,6 +255,11 @@ def _tell_failures(store: Store, jobs: Sequence[Job], quiet: bool) -> None:
                 quiet,
             )
             notice(f"  all of them: arena status {job.run.id}", quiet)
+        for event in store.events(job.run.id):
+            printed = str((event["data"] or {}).get("output", "")).strip().splitlines()
+            if printed and event["code"] == "agent.output":
+                notice(f"run {job.run.id}: {job.candidate.name} printed {len(printed)} lines (arena show run {job.run.id}), the last ones:", quiet)
+                notice("\n".join(f"  {line}" for line in printed[-PRINTED:]), quiet)
 
 
 def _print_plan(planned: list[dict[str, Any]], as_json: bool, as_csv: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from arena.cli.listing import run_line, run_table
 from arena.cli.opening import RunId, store, store_or_none
-from arena.cli.output import AsJson, Column, deliver, duration, figure, literal, moment, pairs, share, span, table
+from arena.cli.output import AsJson, Column, deliver, duration, figure, literal, moment, pairs, share, size, span, table
 from arena.errors import unknown
 
 if TYPE_CHECKING:
@@ -143,11 +143,14 @@ def read_run(store: Store, run_id: int) -> Json:
                 "candidate": e["candidate"], "mode": e["mode"], "level": e["level"], "failures": e["failures"], "decisions": e["decisions"],
                 "ms_per_decision": e["decision_ns_total"] / e["decisions"] / 1e6 if e["decisions"] else None,
                 "ms_median": quantile(timings, e["id"], 0.5), "ms_p99": quantile(timings, e["id"], 0.99),
+                "peak_memory": e["peak_rss"] or None, "usage": timings[e["id"]]["usage"] if e["id"] in timings else {},
             }
             for e in row["entries"]
         ],
         "failed": total, "failures": [{key: f[key] for key in ("role", "scenario", "step", "code", "detail")} for f in failures],
-        "events": [{"at": moment(e["at"]), "level": e["level"], "code": e["code"], "message": e["message"]} for e in store.events(run_id)],
+        "events": [
+            {"at": moment(e["at"]), "level": e["level"], "code": e["code"], "message": e["message"], "data": e["data"]} for e in store.events(run_id)
+        ],
         "config": row["config"], "environment": row["environment"],
     }  # fmt: skip
 
@@ -171,7 +174,9 @@ def _print_run(run: Json, full: bool) -> None:
     rows += [("verified", {True: "yes", False: "FAILED: the recording does not give the stored metrics", None: "not yet"}[run["verified"]])]
     for e in run["entries"]:
         time_text = f"{figure(e['ms_per_decision'])} ms per decision (median about {figure(e['ms_median'], 2)}, p99 {figure(e['ms_p99'], 2)})"
-        rows += [(e["role"], f"{e['agent']}@{e['version']}, {time_text}" if e["decisions"] else f"{e['agent']}@{e['version']}")]
+        walls = "" if e["level"] == "inline" else f", {e['level']}" + (f", {size(e['peak_memory'])} at most" if e["peak_memory"] else "")
+        rows += [(e["role"], f"{e['agent']}@{e['version']}{walls}" + (f", {time_text}" if e["decisions"] else ""))]
+        rows += [("usage", ", ".join(f"{name} {figure(amount)}" for name, amount in e["usage"].items()))] if e["usage"] else []
     pairs(rows)
     shown = run["failures"] if full else run["failures"][:10]
     if shown:
@@ -184,6 +189,10 @@ def _print_run(run: Json, full: bool) -> None:
             print(f"... {run['failed'] - len(shown)} more failures")
     for event in run["events"][-20 if full else -3 :]:
         print(literal(f"{event['at']} {event['level']} {event['code']}: {event['message']}"))
+    for event in run["events"] if full else []:
+        text = str((event["data"] or {}).get("output", "")).rstrip()
+        if text:
+            print(f"\nprinted ({event['code']}):\n" + "\n".join(f"  {literal(line)}" for line in text.splitlines()))
     if full:
         env = run["environment"]
         print()

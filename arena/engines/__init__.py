@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from arena.engines.inline import Inline
 from arena.engines.local import Local
@@ -19,12 +20,13 @@ def open_engine(name: str = "inline", workers: int | None = None) -> Engine:
 
     Raises ArenaError unknown.engine, engine.workers, engine.ray (the package is not there).
     """
-    kind, _, count = name.partition("[")
-    if kind not in ENGINES or (count and not (count.endswith("]") and count[:-1].isdecimal())):
+    found = re.fullmatch(r"([a-z]+)(?:\[(\d+)\])?", name)
+    kind = found[1] if found else ""
+    if found is None or kind not in ENGINES or (kind == "inline" and found[2]):
         raise unknown("engine", name, ENGINES, "local[4] has four workers")
     if kind == "inline":
         return Inline()
-    size = int(count[:-1]) if count else workers or len(os.sched_getaffinity(0))
+    size = int(found[2]) if found[2] else workers or len(os.sched_getaffinity(0))
     if kind == "local":
         return Local(size)
     from arena.engines.ray import Ray

@@ -116,6 +116,7 @@ class Local:
                 return
             ok, value = worker.pipe.recv()
         except (EOFError, OSError):
+            worker.order = None
             self.workers.remove(worker)
             worker.end(kill=True)
             self._lost(order, worker.process.exitcode)

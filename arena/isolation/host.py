@@ -168,7 +168,8 @@ class Isolated(Agent):
                 raise
             tail = f"\nit printed: {self.output[-OUTPUT:].strip()}" if self.output.strip() else ""
             hint = error.hint or "arena check shows all that is wrong with an agent"
-            raise ArenaError("agent.incompatible", f"{self.label} cannot be made: {error.message}{tail}", hint, **error.context) from None
+            said = error.message if error.code == "agent.incompatible" else f"{self.label} cannot be made: {error.message}"
+            raise ArenaError("agent.incompatible", said + tail, hint, **error.context) from None
         self.mode = made["mode"] if isinstance(made, dict) and isinstance(made.get("mode"), str) else None
 
     def _alive(self) -> None:

@@ -38,10 +38,14 @@ WRITING = {
     "played": ("run", "-t", TASK, "-a", "rand"),
     "verification": ("verify", 1),
     "cancelled": ("cancel", 1),
+    "registered": ("register", "pid(kp=0.3)", "--name", "soft"),
+    "retired": ("retire", "pid"),
+    "queued": ("run", "-t", TASK, "-a", "lin", "--queue"),
+    "worked": ("worker", "--once"),
     "db": ("db", "check"),
     "exported": ("export", "--all", "-o", "x.arena.zip"),
 }
-ELSEWHERE = {"imported", "frozen", "training", "files", "bench", "new"}  # in the tests of these commands
+ELSEWHERE = {"converted", "imported", "frozen", "training", "files", "bench", "dashboard", "new"}  # in the tests of these commands
 
 
 @pytest.mark.parametrize("name", [*READING, *WRITING])

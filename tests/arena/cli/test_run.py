@@ -187,10 +187,10 @@ def test_one_broken_run_of_several_does_not_stop_the_others(arena, monkeypatch):
 
     honest = evaluation.execute
 
-    def execute(store, run, task, candidate, report, device):
+    def execute(store, run, task, candidate, *more):
         if candidate.name == "const":
             raise ZeroDivisionError("the kernel")
-        return honest(store, run, task, candidate, report, device)
+        return honest(store, run, task, candidate, *more)
 
     monkeypatch.setattr(evaluation, "execute", execute)
     done = arena("run", "-t", TASK, "-a", "const", "-a", "pid")
@@ -206,8 +206,11 @@ def test_one_broken_run_of_several_does_not_stop_the_others(arena, monkeypatch):
 def test_what_an_agent_prints_stays_out_of_the_document(arena, tmp_path):
     (tmp_path / "chatty.py").write_text("print('loading')\ndef bid(obs):\n    print('bidding')\n    return 40\n")
     done = arena("run", "-t", TASK, "-a", f"{tmp_path}/chatty.py:bid", "--json")
-    assert done.document["runs"][0]["failures"] == 0
-    assert "loading" in done.err and "bidding" in done.err
+    assert done.document["runs"][0]["failures"] == 0 and done.err == ""
+    printed = next(e for e in arena("show", "run", 1, "--json").document["events"] if e["code"] == "agent.output")
+    assert printed["data"]["output"].startswith("loading\nbidding\n")
+    again = arena("run", "-t", TASK, "-a", f"{tmp_path}/chatty.py:bid", "--seed", 1)
+    assert "bid printed 1601 lines (arena show run 2), the last ones:\n  bidding\n" in again.err and "bidding" not in again.out.split("bidding/tiny", 1)[0]
 
 
 def test_an_agent_that_refuses_the_history_lets_the_others_play(arena, tmp_path):
