@@ -66,7 +66,7 @@ def read_measurements(content: bytes, runs: Sequence[tuple[str, Sequence[tuple[i
         if file.metadata.row_group(group).num_rows != n * len(names):
             reason = f"has {file.metadata.row_group(group).num_rows} values of run {uid[:6]}, expected {len(names)} metrics of {n} scenarios"
             raise damaged(MEASUREMENTS, reason)
-        table = _guarded(lambda group=group: file.read_row_group(group), MEASUREMENTS)
+        table = _guarded(lambda group=group: file.read_row_group(group, use_threads=False), MEASUREMENTS)
         wanted = _rows(uid, dict.fromkeys(names, np.zeros(n)))
         for name in ("run", "entry", "metric", "scenario"):
             if not table.column(name).equals(wanted.column(name)):
@@ -107,7 +107,7 @@ def read_standings(content: bytes) -> list[tuple[dict[str, Any], StandingRecord]
     file = _opened(content, _LINES, STANDINGS)
     if file.metadata.num_rows > MAX_LINES:
         raise damaged(STANDINGS, f"has {file.metadata.num_rows:,} lines")
-    lines = _guarded(lambda: file.read().to_pylist(), STANDINGS)
+    lines = _guarded(lambda: file.read(use_threads=False).to_pylist(), STANDINGS)
     found = []
     for line in lines:
         needed = [line[name] for name in ("task", "role", "agent", "headline", *_COUNTS, "runs", "draws")]

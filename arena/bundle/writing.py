@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -162,4 +162,5 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise ArenaError("output.file", f"{path} cannot be written: {error.strerror or error}", "name another file: -o") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)

@@ -51,7 +51,15 @@ def original(origin):
     return members(origin[1])
 
 
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory):
+    """A home with an empty store, to be copied."""
+    home = tmp_path_factory.mktemp("empty") / "home"
+    open_store(None, home).close()
+    return home
+
+
 @pytest.fixture
-def fresh(tmp_path):
-    with open_store(None, tmp_path / "fresh") as store:
+def fresh(tmp_path, empty):
+    with open_store(None, shutil.copytree(empty, tmp_path / "fresh")) as store:
         yield store
