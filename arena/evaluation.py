@@ -22,12 +22,11 @@ from arena.engines.work import Result, candidate_roles, leave, seat
 from arena.environment import environment
 from arena.errors import ArenaError
 from arena.integrity import with_checks
-from arena.judging import judged, per_scenario, violations
+from arena.judging import judged, per_scenario
 from arena.registration import from_row
 from arena.registry import Candidate
 from arena.rollout import BREAKDOWNS, Episode
-from arena.scoring import Standing, standing, standing_of_means, suite_standing
-from arena.scoring.anchor import FEASIBLE
+from arena.standings import suites, summarise
 from arena.store import (
     AgentRow,
     ChunkResult,
@@ -35,12 +34,9 @@ from arena.store import (
     EntryRow,
     Failure,
     MetricRecord,
-    PoolInput,
     RunRequest,
     RunRow,
-    StandingRecord,
     Store,
-    SuiteInput,
     TaskRecord,
     Timing,
     write_recording,
@@ -91,6 +87,12 @@ def task_record(task: Task) -> TaskRecord:
     )
 
 
+def seat_line(role: str, agent: AgentRow, mode: str | None, candidate: bool, level: str, seat: int = -1) -> list[Any]:
+    """One line of a line-up, as `request_digest` takes it: an agent of others that plays without its walls makes another run."""
+    line = [role, seat, agent.digest, mode, candidate]
+    return [*line, "inline"] if level == "inline" and agent.kind != "builtin" else line
+
+
 def request_digest(task: Task, lineup: Sequence[Sequence[Any]], seed: int) -> str:
     """What makes two requests the same run: task, line-up ([role, seat, agent digest, mode, candidate] each), seed, limits."""
     return digest({"task": task.digest, "lineup": lineup, "seed": seed, "limits": dict(task.limits)})
@@ -129,10 +131,7 @@ def request(store: Store, task: Task, candidate: Candidate, seed: int = 0, chunk
         filler = registry.candidate(reference_)
         cast.append((role, filler, register_agent(store, filler), False))
     entries = [EntryRequest(role, -1, row.id, is_judged, seated[role].mode.name, who.level) for role, who, row, is_judged in cast]
-    lineup: list[list[Any]] = [[role, -1, row.digest, seated[role].mode.name, is_judged] for role, _, row, is_judged in cast]
-    for line, (_, who, _, _) in zip(lineup, cast, strict=True):
-        if who.source is not None and who.level == "inline":
-            line.append("inline")  # without the walls that such an agent has: another run
+    lineup = [seat_line(role, row, seated[role].mode.name, is_judged, who.level) for role, who, row, is_judged in cast]
     size = chunk or task.chunk
     wanted = RunRequest(
         task_id=register_task(store, task),
@@ -346,63 +345,6 @@ def _result(store: Store, task: Task, entries: Mapping[str, EntryRow], played: P
     recording = write_recording(store.home, with_checks(episode.actions)) if episode.actions else None
     seconds = played.seconds + time.perf_counter() - tick
     return ChunkResult(index, start, n, played.attempt, seconds, recording, measured, list(failures.values()), timings)
-
-
-# ---- from runs to standings ----------------------------------------------------------------------------------------
-
-
-def summarise(task: Task, pool: PoolInput) -> StandingRecord:
-    """One board line from all complete ranked runs of an agent."""
-    clusters = task.vectors.get("cluster")
-    if task.headline == "of_means":
-        function, vectors = task.function, task.vectors
-        assert function is not None
-        columns = [m.name for m in task.domain.metrics_spec]
-        metrics = np.stack([pool.metric(name) for name in columns], axis=-1)
-        groups = task.vectors.get("group", np.zeros(task.n))
-        found = standing_of_means(
-            np.where(pool.failed[:, :, None], 0.0, metrics), ~pool.failed, groups,
-            lambda means: function({name: means[..., k] for k, name in enumerate(columns)}, vectors), task.floor,
-            task_digest=task.digest, clusters=clusters,
-        )  # fmt: skip
-    else:
-        assert pool.scores is not None
-        found = standing(pool.scores, task_digest=task.digest, clusters=clusters, headline=task.headline)
-    limits = [m for m in task.domain.metrics_spec if m.role == "constraint"]
-    broken = violations(limits, [np.where(pool.failed, 0.0, pool.metric(m.name)) for m in limits])
-    violated = 0 if broken is None else int((~pool.failed & (broken > FEASIBLE)).sum())
-    decisions = int(pool.decisions.sum())
-    return _record(found, int(pool.failed.sum()), violated, pool.decision_ns.sum() / decisions / 1e6 if decisions else None)
-
-
-def _record(found: Standing, failed: int, violated: int, ms: float | None, members: tuple[int, ...] = ()) -> StandingRecord:
-    return StandingRecord(
-        found.headline, found.lo, found.hi, found.mean, found.iqm, found.cvar10, found.sd, failed, violated, ms, found.n, found.draws, members
-    )
-
-
-def suites(store: Store, task: Task, pool: SuiteInput) -> list[tuple[int, StandingRecord]]:
-    """The domain's own line: the mean over its suite of tasks, for agents that have them all. The store counts the runs behind it."""
-    domain = registry.domains().get(task.domain.name)
-    if domain is None:
-        return []
-    names = [f"{domain.name}/{name}" for name in domain.suite]
-    members = {m.task: m for m in pool.members if m.task in names}
-    if task.id not in names or set(members) != set(names):
-        return []
-    there = {
-        name: Standing(m.record.headline, m.record.lo or 0.0, m.record.hi or 0.0, None, None, None, None, m.record.n, 1, m.record.draws, False)
-        for name, m in members.items()
-    }
-    found = suite_standing(there, {domain.name: names}).domains[domain.name]
-    record = TaskRecord(
-        domain.name, domain.name, "suite", digest({"suite": names}), {"tasks": names}, found.n, metrics=[MetricRecord("score", "", 1, "score")]
-    )
-    lines = [m.record for m in members.values()]
-    ms = [line.ms for line in lines if line.ms is not None]
-    below = tuple(m.task_id for m in members.values())
-    summed = _record(found, sum(r.failed for r in lines), sum(r.violated for r in lines), sum(ms) / len(ms) if ms else None, below)
-    return [(store.ensure_task(record), summed)]
 
 
 def stored_candidate(store: Store, run_id: int) -> Candidate:

@@ -136,7 +136,7 @@ def verify(store: Store, run_id: int, task: Task, sample: float = 1.0, device: s
 
 def _board_line(store: Store, run_id: int, task: Task) -> list[Mismatch]:
     """Where the agent's board line is not what the stored scores of its runs make. To rounding: matrix products differ between machines."""
-    from arena.evaluation import summarise  # which records what is verified here
+    from arena.standings import summarise
 
     found = store.board_line(run_id)
     if found is None:

@@ -15,9 +15,10 @@ from arena import registry
 from arena.bundle.form import RunForm, TaskForm, damaged
 from arena.digest import canonical_json
 from arena.errors import ArenaError
-from arena.evaluation import summarise, task_record
+from arena.evaluation import task_record
 from arena.integrity import ROWS, STEPS, line_faults, with_checks
 from arena.legality import Illegal, judge
+from arena.standings import summarise
 from arena.store import PoolInput, StandingRecord
 from arena.store.sharing import Vectors
 from arena.task import Task

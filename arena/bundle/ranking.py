@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from arena.evaluation import request_digest, suites, summarise
+from arena.evaluation import request_digest, seat_line
+from arena.standings import suites, summarise
 from arena.store import Store
 from arena.task import Task
 
@@ -18,7 +19,7 @@ def rank_verified(store: Store, run_id: int, task: Task) -> bool:
     if origin is None or not origin["ranked"] or not run.verified:
         return run.ranked
     if not run.ranked:
-        lineup = [[e.role, e.seat, store.agent(e.agent_id).digest, e.mode, e.candidate] for e in store.entries(run_id)]
+        lineup = [seat_line(e.role, store.agent(e.agent_id), e.mode, e.candidate, e.level, e.seat) for e in store.entries(run_id)]
         other = store.rank_run(run_id, request_digest(task, lineup, run.seed))
         if other is not None:
             store.event(run_id, "notice", "bundle.same_run", f"stays unranked: run {other} is the same request")

@@ -13,9 +13,10 @@ from toy_domains import Policy, aim, entrant, shop, shop_score, village, walk
 
 from arena import evaluation, registry
 from arena.errors import ArenaError
-from arena.evaluation import execute, request, suites, summarise
+from arena.evaluation import execute, request
 from arena.integrity import verify
 from arena.scoring import standing, standing_of_means
+from arena.standings import suites, summarise
 from arena.store import open_store
 from arena.store.schema import runs
 
@@ -406,6 +407,23 @@ def test_a_suite_is_the_mean_of_its_tasks_and_counts_the_runs_behind_it(kept, mo
     assert line["headline"] == pytest.approx(np.mean([p["headline"] for p in parts])) and line["n"] == 40
     assert line["runs"] == 3, "two of the one task, one of the other"
     assert suites(kept, aim(), SimpleNamespace(members=())) == [], "a domain nobody registered has no suite"
+
+
+def test_the_overall_line_averages_domains_not_tasks(kept, monkeypatch):
+    tasks = [walk(), replace(walk(), id="walk/more-v1"), aim()]
+    specs = {"walk": registry.DomainSpec("walk", "", (), "", suite=("tiny-v1", "more-v1"))}
+    specs["aim"] = registry.DomainSpec("aim", "", (), "", suite=(aim().id.split("/")[1],))
+    monkeypatch.setattr(registry, "domains", lambda: specs)
+    agent = registry.candidate("random")
+    for task in tasks[:2]:
+        run(kept, task, agent)
+    assert kept.board("walk") and not kept.board("standard"), "nothing is imputed for a domain it has not played"
+    run(kept, tasks[2], agent)
+    (line,) = kept.board("standard")
+    a, b, c = (kept.board(task.id)[0]["headline"] for task in tasks)
+    clipped = [np.clip(value, -1.0, 1.2) for value in (a, b, c)]
+    assert line["headline"] == pytest.approx((np.mean(clipped[:2]) + clipped[2]) / 2) and line["runs"] == 3
+    assert kept.task("standard").domain == "overall"
 
 
 def test_an_agent_is_refused_what_it_does_not_play(kept, tiny):
