@@ -19,7 +19,8 @@ from gymnasium import spaces
 from arena.adapters.addresses import place_of
 from arena.adapters.fitting import fit
 from arena.adapters.http_connection import Connection, Reply
-from arena.adapters.http_wire import MEDIA, PROTOCOL, About, Encoding, Violation, answer, decode, encode, parse, space_document
+from arena.adapters.http_wire import MEDIA, PROTOCOL, About, Encoding, Violation, answer, decode, encode, parse
+from arena.adapters.space_documents import space_document
 from arena.agent import Agent, Brief, Observation
 from arena.errors import ArenaError
 from arena.isolation.limits import Limits

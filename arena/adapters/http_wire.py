@@ -17,6 +17,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from arena.adapters.space_documents import nested
+
 PROTOCOL = 1
 Encoding = Literal["msgpack", "json"]
 MEDIA: Mapping[Encoding, str] = {"msgpack": "application/msgpack", "json": "application/json"}
@@ -68,43 +70,12 @@ def encode(message: Mapping[str, Any], encoding: Encoding) -> bytes:
     if encoding == "msgpack":
         packed: bytes = msgpack.packb(message, default=_packed)
         return packed
-    return json.dumps(message, default=_nested, allow_nan=False, separators=(",", ":")).encode()
+    return json.dumps(message, default=nested, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _packed(value: Any) -> dict[str, Any]:
     little = np.ascontiguousarray(value, np.dtype(value.dtype).newbyteorder("<"))
     return {"dtype": little.dtype.str, "shape": list(value.shape), "data": little.tobytes()}
-
-
-def _nested(value: Any) -> Any:
-    if value.dtype.kind == "f" and not np.isfinite(value).all():
-        holed = value.astype(object)
-        holed[~np.isfinite(value)] = None
-        return holed.tolist()
-    return value.tolist()
-
-
-def space_document(space: spaces.Space[Any]) -> dict[str, Any]:
-    """A Gymnasium space as data: its class and the arguments that make it; a bound that is infinite is null."""
-    if isinstance(space, spaces.Dict):
-        return {"type": "Dict", "spaces": {name: space_document(entry) for name, entry in space.spaces.items()}}
-    about = {"type": type(space).__name__, "shape": list(space.shape or ()), "dtype": str(space.dtype)}
-    if isinstance(space, spaces.Box):
-        return {**about, "low": _bound(space.low), "high": _bound(space.high)}
-    if isinstance(space, spaces.Discrete):
-        return {**about, "n": int(space.n), "start": int(space.start)}
-    if isinstance(space, spaces.MultiDiscrete):
-        return {**about, "nvec": _nested(space.nvec), "start": _nested(space.start)}
-    assert isinstance(space, spaces.MultiBinary), f"no document for {space}"
-    return about
-
-
-def _bound(limit: Array) -> Any:
-    """One number where all components share it, else nested lists."""
-    first = limit.flat[0].item() if limit.size else 0
-    if (limit == first).all():
-        return first if math.isfinite(first) else None
-    return _nested(limit)
 
 
 # ---- what is read ----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from jsonschema import Draft202012Validator
 
 from arena.adapters import http_connection, http_wire
 from arena.adapters.http import HttpAgent
+from arena.adapters.space_documents import space_document, space_of
 from arena.agent import Agent
 from arena.errors import ArenaError
 from arena.isolation.limits import Limits
@@ -116,26 +117,19 @@ def test_the_openapi_file_is_one():
     ],
 )  # fmt: skip
 def test_spaces_are_described(space):
-    document = json.loads(json.dumps(http_wire.space_document(space), allow_nan=False))
+    document = json.loads(json.dumps(space_document(space), allow_nan=False))
     follows(document, {"$ref": "#/components/schemas/Space"})
-    assert rebuilt(document) == space
+    assert space_of(document) == space
 
 
-def rebuilt(document):
-    """What a server makes of a document."""
-    kind, shape = document["type"], tuple(document.get("shape", ()))
-    if kind == "Dict":
-        return spaces.Dict({name: rebuilt(entry) for name, entry in document["spaces"].items()})
-    if kind == "Box":
-        bounds = []
-        for key, unbounded in (("low", -np.inf), ("high", np.inf)):
-            limit = np.array(document[key], object)
-            limit[limit == None] = unbounded  # noqa: E711
-            bounds.append(np.broadcast_to(limit.astype(document["dtype"]), shape))
-        return spaces.Box(*bounds, shape, np.dtype(document["dtype"]).type)
-    if kind == "Discrete":
-        return spaces.Discrete(document["n"], start=document["start"])
-    return spaces.MultiDiscrete(document["nvec"], start=document["start"]) if kind == "MultiDiscrete" else spaces.MultiBinary(*shape)
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"type": "Text"}, {"type": "Box", "shape": [2], "dtype": "float32", "low": [0, 0, 0], "high": 1}, {"type": "Dict", "spaces": [1]},
+     {"type": "Discrete", "shape": [], "dtype": "int64", "n": 0, "start": 0}, {"type": "Box", "shape": [], "dtype": "nonsense", "low": 0, "high": 1}],
+)  # fmt: skip
+def test_what_describes_no_space(document):
+    with pytest.raises(ValueError):
+        space_of(document)
 
 
 @BOTH
