@@ -107,7 +107,8 @@ def chart(
     page = re.sub(r"[^\w.-]+", "-", file)
 
     def html() -> bytes:
-        return go.Figure(figure).update_layout(paper_bgcolor="white", plot_bgcolor="white").to_html(include_plotlyjs=True).encode()
+        alone = go.Figure(figure).update_layout(template="plotly_white", paper_bgcolor="white", plot_bgcolor="white")
+        return str(alone.to_html(include_plotlyjs=True)).encode()
 
     def button() -> None:
         st.download_button(

@@ -64,21 +64,18 @@ def short(name: str, most: int = 34) -> str:
 
 def axis_label(name: str, most: int = 34) -> str:
     """A name as Plotly shows it: shortened, and without what Plotly would read as markup."""
-    return escape(short(name, most))
+    return escape(short(name, most), quote=False)  # it knows no entity of a quote
 
 
 def figure(height: int = 420, **layout: Any) -> go.Figure:
     """An empty figure in the house style, its legend below; traces and titles are added to it. `layout` overrides."""
-    found = go.Figure()
-    legend = {"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom", "itemsizing": "constant", "title": None}
-    found.update_layout(
-        template="plotly", height=height, margin={"l": 10, "r": 20, "t": 40, "b": 100}, legend=legend, colorway=PALETTE,
-        paper_bgcolor=CLEAR, plot_bgcolor=CLEAR, hoverlabel={"align": "left"},
-    )  # fmt: skip
-    found.update_layout(**layout)
-    found.update_xaxes(automargin=True, zeroline=False)
-    found.update_yaxes(automargin=True, zeroline=False)
-    return found
+    axis = {"automargin": True, "zeroline": False}
+    house = {
+        "template": "none", "height": height, "margin": {"l": 10, "r": 20, "t": 40, "b": 100}, "colorway": PALETTE, "xaxis": axis, "yaxis": axis,
+        "legend": {"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom"},
+        "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR, "hoverlabel": {"align": "left"},
+    }  # fmt: skip
+    return go.Figure(layout=house | {key: house.get(key, {}) | value if isinstance(value, dict) else value for key, value in layout.items()})
 
 
 def line_at(found: go.Figure, place: float, words: str, axis: str = "x") -> None:

@@ -94,7 +94,7 @@ def differences(found: list[Comparison]) -> go.Figure:
 def scatter(a: str, b: str, scores: dict[str, np.ndarray], groups: list[str]) -> go.Figure:
     """Each scenario as a point: above the line the first agent wins."""
     x, y = scores[b], scores[a]
-    figure = style.figure(height=460)
+    figure = style.figure(height=460, legend={"itemsizing": "constant"})
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
     figure.add_trace(
         go.Scatter(x=[low, high], y=[low, high], mode="lines", line={"color": style.GREY, "dash": "dash"}, name="equal", hoverinfo="skip")
