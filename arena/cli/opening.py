@@ -29,6 +29,8 @@ def store(read_only: bool = True) -> Store:
 
 def store_or_none() -> Store | None:
     """The store for reading; None where there is none yet."""
+    if settings.store_url() is None and not (settings.home() / "arena.db").exists():
+        return None  # and nothing heavy is imported to find that out
     try:
         return store()
     except ArenaError as error:
