@@ -25,7 +25,13 @@ from dashboard.reading import reading
 from dashboard.words import public, told, whole
 
 Json = dict[str, Any]
-KINDS = {"builtin": "Built-in, with parameters", "http": "HTTP endpoint", "onnx": "ONNX file", "file": "Python file"}
+KINDS = {"built-in": "builtin", "HTTP": "http", "ONNX": "onnx", "Python": "file"}  # as the page and its address call them
+ABOUT = {
+    "builtin": "An agent that comes with Arena or a package, with parameters of your own.",
+    "http": "A server that speaks the HTTP agent protocol (docs/agents.md). Addresses of this machine or network are refused here.",
+    "onnx": "A network as an ONNX file, played by onnxruntime on the CPU; docs/agents.md says what its inputs are called.",
+    "file": "Python code. It runs in a process of its own, with limits, as the worker's user.",
+}
 MARKS = {True: "✓ ok", False: "✗ broken", None: "- not tried"}
 MOST = 200  # runs that one click may queue
 
@@ -35,12 +41,12 @@ MOST = 200  # runs that one click may queue
 
 def form() -> None:
     """What kind of agent it is, where it is, what it is called, what it plays."""
-    kinds = [kind for kind in KINDS if kind != "file" or os.environ.get("ARENA_ALLOW_UPLOAD_CODE") == "1"]
-    if st.query_params.get("kind", kinds[0]) not in kinds:
+    words = [word for word, kind in KINDS.items() if kind != "file" or os.environ.get("ARENA_ALLOW_UPLOAD_CODE") == "1"]
+    if st.query_params.get("kind", words[0]) not in words:
         st.query_params.pop("kind")
-    kind = st.segmented_control(
-        "What it is", kinds, default="builtin", format_func=KINDS.__getitem__, key="kind", bind="query-params", required=True
-    )
+        st.info("The address asks for a kind of agent that is not taken here.", icon=":material/info:")
+    kind = KINDS[st.segmented_control("What it is", words, default=words[0], key="kind", bind="query-params", required=True)]
+    st.caption(ABOUT[kind])
     agents = registry.agents()
     spec = agents[st.selectbox("Agent", list(agents), format_func=lambda name: f"{name}: {agents[name].summary}")] if kind == "builtin" else None
     with st.form("register", enter_to_submit=False):
@@ -78,12 +84,10 @@ def source(kind: str, spec: AgentSpec | None) -> Json:
             "Variable that holds its token, if it wants one", placeholder=f"{registration.TOKENS}MINE",
             help=f"The worker's environment variable {registration.TOKENS}..., not the token itself",
         ).strip()  # fmt: skip
-        st.caption("The server speaks the HTTP agent protocol (docs/agents.md). Addresses of this machine or network are refused here.")
         return {"kind": kind, "source": address, "token_env": token or None}
     if kind == "onnx":
-        file = st.file_uploader("The model", type="onnx", help="Played by onnxruntime on the CPU; docs/agents.md says what its inputs are called")
-        return {"kind": kind, "source": "", "file": file}
-    file = st.file_uploader("The file", type="py", help="It runs in a process of its own, with limits, as the worker's user")
+        return {"kind": kind, "source": "", "file": st.file_uploader("The model", type="onnx")}
+    file = st.file_uploader("The file", type="py")
     return {"kind": kind, "source": "", "file": file, "attribute": st.text_input("Its class or function", placeholder="the only one").strip()}
 
 
@@ -153,7 +157,8 @@ def progress(job_id: int, status: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(f"Job {job_id}", width="content")
         badge("stalled" if job["stalled"] else job["status"])
-        st.text(f"register {spec.get('name')}, {KINDS.get(str(spec.get('kind')), 'agent')}" if job["kind"] == "register" else "a run")
+        asked = f"register {spec.get('name')} ({spec.get('kind')})" if job["kind"] == "register" else f"run {spec.get('agent')} on {spec.get('task')}"
+        st.text(asked)
     if job["status"] == "queued" and not at_work:
         st.warning("It waits for a worker, and none is at work. Start one in a terminal:", icon=":material/warning:")
         st.code("arena worker", language="shell")

@@ -38,7 +38,7 @@ def listing() -> None:
         st.info("The address asks for a status that is not here; these are all runs.", icon=":material/info:")
     before = whole("before", 1)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = st.pills("Status", STATES, key="status", bind="query-params", format_func=signed)
+        chosen = st.pills("Status", STATES, key="status", bind="query-params")
         number = st.number_input("Open a run by its number", min_value=1, value=None, step=1, width=220, placeholder="number")
     if number:
         st.switch_page("app_pages/run.py", query_params={"id": str(number)})

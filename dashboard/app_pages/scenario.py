@@ -33,8 +33,7 @@ def played(_store: Store, state: str, task_id: int, index: int) -> pd.DataFrame:
     spec = {m["name"]: m for m in _store.metrics(task_id)}
     primary = next((m for m, s in spec.items() if s["role"] == "primary"), None)
     long = pd.DataFrame(rows).assign(agent=lambda f: f["agent"] + "@" + f["version"].astype(str))
-    wide = long.pivot_table(index=["agent_id", "agent", "run_id"], columns="metric", values="value", aggfunc="first", dropna=False)
-    wide = wide[wide.notna().any(axis=1)].reset_index()
+    wide = long.set_index(["agent_id", "agent", "run_id", "entry_id", "metric"])["value"].unstack("metric").reset_index()
     wide["failed"] = wide[primary].isna() if primary in wide else False
     by = wide.groupby(["agent_id", "agent"], sort=False)
     names = [m for m in spec if m in wide]
@@ -189,12 +188,13 @@ def derived(_store: Store, url: str, run_id: int, index: int) -> Json:
     stored = {m: float(values[index]) for m, values in _store.metric_vectors(entry.id).items()}
     failure = next((f for f in _store.failures(run_id, limit=10**9) if f["scenario"] == index), None)
     steps, metrics = derive(task, index, actions, "cpu")
-    figures, silent = {}, ""
+    figures: dict[str, go.Figure] = {}
+    silent = ""
     try:
         drawing = part(registry.domain_of(task.id), "figures")
         figures = drawing.draw(task, index, {role: moves[:, 0] for role, moves in actions.items()})
-    except ArenaError as error:  # a domain without figures, or an episode that ended early
-        silent = error.message
+    except Exception as error:  # a domain without figures, an episode that ended early, a fault of a plugin
+        silent = error.message if isinstance(error, ArenaError) else f"{type(error).__name__}: {error}"
     return {"steps": steps, "metrics": metrics, "stored": stored, "failure": failure, "figures": figures, "silent": silent}
 
 

@@ -110,7 +110,7 @@ def run_request(store: Store, task: int, agent: int, name: str, n_chunks: int, c
     environment = store.ensure_environment({"python": "3.11", "cpu": "one", "packages": {"numpy": "2.1"}})
     return RunRequest(
         task_id=task, request_digest=digest(name), lineup_digest="", seed=0, ranked=True, chunk_size=chunk_size, n_chunks=n_chunks,
-        environment_id=environment, config={}, entries=[EntryRequest("player", -1, agent)],
+        environment_id=environment, config={"task": store.task(task).name}, entries=[EntryRequest("player", -1, agent)],
     )  # fmt: skip
 
 
