@@ -13,6 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from arena.cli.output import literal
 from dashboard import style
 
 PAGES = Path(__file__).parent / "app_pages"
@@ -21,7 +22,7 @@ ROWS = 1000  # a table shows at most so many; Streamlit sends the whole frame to
 
 def name(text: str) -> str:
     """A name within Markdown, as it is written: a code span, in which neither markup, colours nor emoji codes are read."""
-    flat = " ".join(text.split()) or " "
+    flat = literal(" ".join(text.split())) or " "
     fence = "`" * (max(map(len, re.findall("`+", flat)), default=0) + 1)
     pad = " " if flat.startswith("`") or flat.endswith("`") else ""
     return f"{fence}{pad}{flat}{pad}{fence}"
@@ -78,16 +79,20 @@ def table(
 
 
 def downloads(frame: pd.DataFrame, file: str, key: str) -> None:
-    """Buttons for CSV and Parquet; without the columns that are only links."""
+    """Buttons for CSV and Parquet of a table."""
     file = re.sub(r"[^\w.-]+", "-", file)
     st.download_button(
-        "CSV", lambda: frame.to_csv(index=False).encode(), f"{file}.csv", "text/csv",
+        "CSV", lambda: csv(frame), f"{file}.csv", "text/csv",
         key=f"{key}-csv", on_click="ignore", type="tertiary", icon=":material/download:",
     )  # fmt: skip
     st.download_button(
         "Parquet", lambda: parquet(frame), f"{file}.parquet", "application/vnd.apache.parquet",
         key=f"{key}-parquet", on_click="ignore", type="tertiary", icon=":material/download:",
     )  # fmt: skip
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    return bytes(frame.to_csv(index=False).encode())
 
 
 def parquet(frame: pd.DataFrame) -> bytes:

@@ -78,8 +78,8 @@ def _respell(label: str, key: str, meant: str | list[str] | None, lost: bool) ->
     try:
         if meant is None:
             st.query_params.pop(key)
-            return
-        st.query_params[key] = meant
+        else:
+            st.query_params[key] = meant
     except StreamlitAPIException:  # the picker is on the page since an earlier run: then it corrects the address itself
         if meant is not None:
             st.session_state[key] = meant

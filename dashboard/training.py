@@ -30,12 +30,10 @@ def folder_of(agent: AgentRow) -> Path | None:
     checkpoint = (agent.spec.get("parameters") or {}).get("checkpoint")
     if checkpoint:
         return Path(str(checkpoint)).expanduser()
-    spec = registry.agents().get(registry.parse(agent.name)[0])
-    if spec is None or not spec.weights:
-        return None
     try:
-        if registry.candidate(str(agent.spec["reference"])).digest != agent.artifact_digest:
-            return None  # other weights by now
+        spec = registry.agents().get(registry.parse(agent.name)[0])
+        if spec is None or not spec.weights or registry.candidate(str(agent.spec["reference"])).digest != agent.artifact_digest:
+            return None  # or other weights by now
     except ArenaError:
         return None
     module = importlib.util.find_spec(spec.target.split(":")[0])

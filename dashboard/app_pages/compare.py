@@ -39,17 +39,16 @@ def compared(_store: Store, state: str, task_id: int, ids: tuple[int, ...], name
         comparisons = compare_with_all(first, others, clusters=clusters, delta=DELTA)
     means = {name: e.scores for name, e in zip(names, found, strict=True) if e.scores is not None}
     return {
-        "task": task, "comparisons": comparisons, "scores": means if len(means) == len(names) else {}, "group": vectors.get("group"),
+        "task": task, "comparisons": comparisons, "scores": means if len(means) == len(names) else {}, "pooled": scores,
+        "group": vectors.get("group"), "cluster": clusters,
         "agents": [rows[i] for i in ids], "conditions": _store.conditions(task_id, ids) if task.tier != "suite" else [],
         "members": [line for line in _store.matrix(task.domain) if line["tier"] != "suite"] if task.tier == "suite" else [],
     }  # fmt: skip
 
 
 @st.cache_data(ttl=KEPT, max_entries=64, show_spinner=False)
-def profile(_store: Store, state: str, task_id: int, agent_id: int) -> Profile:
-    task = _store.task(task_id)
-    scores = pooled_scores(_store, task, [agent_id])[agent_id]
-    return performance_profile(scores, task_digest=task.digest, clusters=_store.task_vectors(task_id).get("cluster"))
+def profile(state: str, digest: str, agent_id: int, _scores: np.ndarray, _clusters: np.ndarray | None) -> Profile:
+    return performance_profile(_scores, task_digest=digest, clusters=_clusters)
 
 
 def outcome(found: Comparison) -> str:
@@ -242,7 +241,6 @@ with reading() as store:
     names = [first, *against]
     key = state(store)
     found = compared(store, key, chosen["id"], tuple(named[name] for name in names), tuple(names))
-    curves = {name: profile(store, key, chosen["id"], named[name]) for name in names} if found["scores"] else {}
 
 task, comparisons = found["task"], found["comparisons"]
 verdicts(comparisons)
@@ -309,6 +307,8 @@ else:
 
     st.subheader("Performance profile")
     st.caption("The share of scenarios with a score above each value, with its 95 % band. Lines that cross: neither is better everywhere.")
+    digest, clusters, pooled = task.digest, found["cluster"], found["pooled"]
+    curves = {name: profile(key, digest, named[name], pooled[named[name]], clusters) for name in names}
     numbers = pd.DataFrame({"score": curves[first].tau} | {f"{name}": p.fraction for name, p in curves.items()})
     elements.chart(
         profiles(curves), f"Share of scenarios above each score for {', '.join(names)}", f"{task.name}-profile", "profile", numbers,
