@@ -25,6 +25,7 @@ from arena.errors import ArenaError
 
 CONNECT_S = 5.0
 MAX_REPLY = 64_000_000  # bytes
+QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux; holds until the next read
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ class _Stream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         try:
             self.sock.settimeout(self.backend.left())
+            if QUICKACK is not None:  # servers that send head and body apart would wait 40 ms for the acknowledgement of the head
+                self.sock.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
             return self.sock.recv(max_bytes)
         except TimeoutError as error:
             raise httpcore.ReadTimeout from error

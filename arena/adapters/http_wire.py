@@ -6,7 +6,6 @@ What a server sends is read strictly: unknown fields, other types, arrays whose 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -16,8 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from arena.adapters.space_documents import nested
+from pydantic_core import from_json, to_json
 
 PROTOCOL = 1
 Encoding = Literal["msgpack", "json"]
@@ -70,7 +68,7 @@ def encode(message: Mapping[str, Any], encoding: Encoding) -> bytes:
     if encoding == "msgpack":
         packed: bytes = msgpack.packb(message, default=_packed)
         return packed
-    return json.dumps(message, default=nested, allow_nan=False, separators=(",", ":")).encode()
+    return to_json(message, fallback=lambda array: array.tolist(), inf_nan_mode="null")
 
 
 def _packed(value: Any) -> dict[str, Any]:
@@ -86,13 +84,9 @@ def decode(body: bytes, encoding: Encoding) -> Any:
     try:
         if encoding == "msgpack":
             return msgpack.unpackb(body, raw=False)
-        return json.loads(body, parse_constant=_no_number)
+        return from_json(body, allow_inf_nan=False)
     except (ValueError, RecursionError, msgpack.UnpackException) as error:
         raise Violation(f"no {MEDIA[encoding]}: {error or type(error).__name__}") from error
-
-
-def _no_number(word: str) -> float:
-    raise ValueError(f"JSON has no {word}")
 
 
 def parse(model: type[Message], found: Any) -> Any:

@@ -23,7 +23,7 @@ def space_document(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.Discrete):
         return {**about, "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.MultiDiscrete):
-        return {**about, "nvec": nested(space.nvec), "start": nested(space.start)}
+        return {**about, "nvec": _nested(space.nvec), "start": _nested(space.start)}
     assert isinstance(space, spaces.MultiBinary), f"no document for {space}"
     return about
 
@@ -46,20 +46,20 @@ def space_of(document: Any) -> spaces.Space[Any]:
     return found
 
 
-def nested(value: Array) -> Any:
+def _shared(limit: Array) -> Any:
+    first = limit.flat[0].item() if limit.size else 0
+    if (limit == first).all():
+        return first if math.isfinite(first) else None
+    return _nested(limit)
+
+
+def _nested(value: Array) -> Any:
     """An array as nested lists; what is not finite is null."""
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         holed = value.astype(object)
         holed[~np.isfinite(value)] = None
         return holed.tolist()
     return value.tolist()
-
-
-def _shared(limit: Array) -> Any:
-    first = limit.flat[0].item() if limit.size else 0
-    if (limit == first).all():
-        return first if math.isfinite(first) else None
-    return nested(limit)
 
 
 def _limit(bound: Any, unbounded: float, kind: np.dtype[Any], shape: tuple[int, ...]) -> Array:
