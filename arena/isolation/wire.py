@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ARRAY, BIG, ODD = 1, 2, 3  # msgpack extension types
+PIECE = 1 << 15  # bytes read at once; a larger buffer costs more to allocate than a message to read
 FRAME = 64_000_000  # bytes of one frame at most
 REGION = 1 << 30  # bytes of one region at most
 SEAL = fcntl.F_SEAL_SHRINK  # who shrinks a region another process maps would kill that one with SIGBUS
@@ -126,7 +127,7 @@ class Channel:
             if not self.poller.poll(left if left is None else left * 1000) and left is not None:
                 raise TimeoutError
             try:
-                piece = self.sock.recv(1 << 20)
+                piece = self.sock.recv(PIECE)
             except OSError as error:
                 raise Broken(f"the connection broke ({error.strerror})", eof=True) from error
             if not piece:
