@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
@@ -11,6 +12,7 @@ from streamlit.errors import StreamlitAPIException
 from arena import settings
 from arena.errors import ArenaError
 from arena.store import Store, open_store
+from dashboard.words import told
 
 FIRST_STEPS = "arena run -t bidding/tiny-v1 -a lin -a resolve     # seconds\nmake demo                                           # a whole board"
 FRESH = 10  # seconds for which a loader's answer is kept, where no standing changes before
@@ -24,12 +26,17 @@ def reading() -> Iterator[Store]:
     except ArenaError as error:
         if error.code == "store.missing":
             nothing_yet("Nothing has been run yet.")
-        else:
-            st.error("The store cannot be read.")
-            st.text(str(error))
-        st.stop()
+            st.stop()
+        unreadable(error)
     with store:
         yield store
+
+
+def unreadable(error: ArenaError) -> NoReturn:
+    """The page says what is wrong with the store, and ends."""
+    st.error("The store cannot be read.", icon=":material/error:")
+    st.text(told(str(error)))
+    st.stop()
 
 
 def state(store: Store) -> str:

@@ -21,7 +21,7 @@ from arena.store import Store, open_store
 from arena.store.files import publish
 from dashboard.asking import ask
 from dashboard.elements import badge, link, table
-from dashboard.reading import reading
+from dashboard.reading import reading, unreadable
 from dashboard.words import public, told, whole
 
 Json = dict[str, Any]
@@ -197,7 +197,7 @@ def playable() -> dict[str, tuple[str, ...]]:
             found = {f"{row['name']}@{row['version']}": tuple(row["spec"]["tasks"]) for row in rows}
     except ArenaError as error:
         if error.code != "store.missing":
-            raise
+            unreadable(error)
     return found | {name: spec.tasks for name, spec in registry.agents().items()}
 
 
