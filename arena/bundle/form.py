@@ -20,8 +20,9 @@ SCHEMA = "arena.bundle/1"
 _SECRET = re.compile(r"(password|passwd|secret|token|api_?key|authorization|credentials?)$", re.IGNORECASE)
 _LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
 _QUERY = re.compile(r"(\w+://[^\s?#,()'\"]*)[?#][^\s,()'\"]*")
-_FOLDER = re.compile(r"(?<![\w.:/\\~])(?:~?/|[A-Za-z]:[\\/])[^,()'\"\n]*[\\/](?=[^\s\\/])")
-_FOLDER_IN_TEXT = re.compile(r"(?<![\w.:/\\~])(?:~?/|[A-Za-z]:[\\/])[^\s,()'\"]*[\\/](?=[^\s\\/])")
+_ROOT = r"(?:~?/|[A-Za-z]:[\\/])(?=[^\s\\/])"  # of an absolute path
+_FOLDER = re.compile(rf"(?<![\w.:/\\~]){_ROOT}[^,()'\"\n]*[\\/](?=[^\s\\/])")
+_FOLDER_IN_TEXT = re.compile(rf"(?<=[\"']){_ROOT}[^\"'\n]*[\\/](?=[^\s\\/])|(?<![\w.:/\\~]){_ROOT}[^\s,()'\"]*[\\/](?=[^\s\\/])")
 
 
 def public(value: Any) -> Any:
@@ -30,12 +31,19 @@ def public(value: Any) -> Any:
         return {key: public(item) for key, item in value.items() if not _SECRET.search(str(key))}
     if isinstance(value, list | tuple):
         return [public(item) for item in value]
-    return _FOLDER.sub("", _QUERY.sub(r"\1", _LOGIN.sub("", value))) if isinstance(value, str) else value
+    return _cut(value, _FOLDER) if isinstance(value, str) else value
 
 
 def public_text(text: str) -> str:
-    """The same for prose, in which a path ends at the next space."""
-    return _FOLDER_IN_TEXT.sub("", _QUERY.sub(r"\1", _LOGIN.sub("", text)))
+    """The same for prose, in which a path ends at the next space unless it is quoted."""
+    return _cut(text, _FOLDER_IN_TEXT)
+
+
+def _cut(text: str, folder: re.Pattern[str]) -> str:
+    """Cut until nothing is left to cut: what came in must leave as it is."""
+    while (shorter := folder.sub("", _QUERY.sub(r"\1", _LOGIN.sub("", text)))) != text:
+        text = shorter
+    return text
 
 
 def public_spec(spec: Mapping[str, Any]) -> dict[str, Any]:

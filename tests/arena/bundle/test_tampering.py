@@ -24,8 +24,8 @@ from arena.bundle.archive import FIRST, read_archive
 from arena.bundle.checking import RUNS, failed_scenarios
 from arena.bundle.form import RunForm, written
 from arena.errors import ArenaError
-from arena.evaluation import summarise
 from arena.integrity import verify, with_checks
+from arena.standings import summarise
 from arena.store import PoolInput, open_store
 
 
