@@ -37,7 +37,7 @@ def killed(origin, place, tiny, stride):
 
 
 def test_an_import_killed_at_any_moment_leaves_the_store_as_it_was_or_complete(origin, place, tiny):
-    killed(origin, place, tiny, 7)
+    killed(origin, place, tiny, 11)
 
 
 @pytest.mark.slow

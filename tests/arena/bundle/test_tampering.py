@@ -108,7 +108,7 @@ def test_a_forger_who_also_mends_the_manifest_changes_no_result(bundle, original
         honest = results(store, tiny)
     fates = []
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=45, deadline=None)
     @given(st.sampled_from(sorted(set(original) - {FIRST})), st.floats(0, 1, exclude_max=True), st.integers(0, 7))
     def forge(name, place, bit):
         altered = bytearray(original[name])
@@ -132,7 +132,7 @@ def test_a_forger_who_also_mends_the_manifest_changes_no_result(bundle, original
                 fates.append("found")
 
     forge()
-    assert fates.count("refused") > 20 and len(set(fates)) > 1
+    assert fates.count("refused") > 15 and len(set(fates)) > 1
 
 
 def document(original):
