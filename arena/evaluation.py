@@ -41,11 +41,13 @@ from arena.store import (
     Timing,
     write_recording,
 )
+from arena.store.catalogue import clean
 from arena.task import Task
 
 RENEW = 10.0  # seconds between renewals of a lease
 GIVE_UP = 3  # chunks in which an agent broke down, one after the other, after which it is not asked any more
 GAVE_UP = "agent.gave_up"
+PRINTED = 65_536  # bytes kept of what an agent prints
 
 
 @dataclass(frozen=True)
@@ -290,15 +292,14 @@ class _Log:
                 continue  # the failures have the rest
             code = next((f.code for f in episode.failures if f.role == role and f.code in BREAKDOWNS), "agent.crash")
             when = f"chunk {chunk.number}" + (", after all was played" if late else "")
-            data = {"role": role, "story": story, "output": self.printed.pop(role, "")}
+            data = {"role": role, "story": clean(story), "output": clean(self.printed.pop(role, ""), PRINTED)}
             head = story.split("\n")[0]
             self.store.event(self.run_id, "warning", code, f"{when}: {role}: {head}", data)
 
     def close(self) -> None:
         for role, text in self.printed.items():
-            self.store.event(self.run_id, "info", "agent.output", f"{role} printed: {text.strip().splitlines()[-1] if text.strip() else ''}", {
-                "role": role, "output": text,
-            })  # fmt: skip
+            last = text.strip().splitlines()[-1] if text.strip() else ""
+            self.store.event(self.run_id, "info", "agent.output", f"{role} printed: {last}", {"role": role, "output": clean(text, PRINTED)})
 
 
 def _broken_scenarios(store: Store, run_id: int) -> set[int]:

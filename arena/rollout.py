@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -48,7 +49,8 @@ class Timing:
     peak_rss: int = 0  # bytes
 
     def spend(self, agent: Agent) -> None:
-        self.usage = {name: float(amount) for name, amount in agent.usage.items()}
+        amounts = {str(name)[:64]: float(amount) for name, amount in agent.usage.items()}
+        self.usage = {name: amount for name, amount in amounts.items() if math.isfinite(amount)}
         self.peak_rss = agent.peak_rss
 
     def add(self, elapsed: int, live: int) -> None:

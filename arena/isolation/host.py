@@ -110,7 +110,7 @@ class Isolated(Agent):
         self.limits = Limits.of(task.limits) if task is not None else Limits()
         self.task = task.reference if task is not None else ""
         self.channel: Channel | None = None
-        self.peak_rss, self.output, self.bank = 0, "", 0.0
+        self.peak_rss, self.output, self.bank, self.seq = 0, "", 0.0, 0
         self._start()
 
     # ---- the contract ---------------------------------------------------------------------------------------------
@@ -170,7 +170,11 @@ class Isolated(Agent):
             hint = error.hint or "arena check shows all that is wrong with an agent"
             said = error.message if error.code == "agent.incompatible" else f"{self.label} cannot be made: {error.message}"
             raise ArenaError("agent.incompatible", said + tail, hint, **error.context) from None
-        self.mode = made["mode"] if isinstance(made, dict) and isinstance(made.get("mode"), str) else None
+        mode = made.get("mode") if isinstance(made, dict) else None
+        if mode is not None and not isinstance(mode, str):
+            self.close()
+            raise ArenaError("agent.incompatible", f"{self.label}: mode = {mode!r}", "the name of a mode of its role, or None")
+        self.mode = mode
 
     def _alive(self) -> None:
         if self.channel is None:
@@ -182,9 +186,9 @@ class Isolated(Agent):
         channel = self.channel
         if channel is None:
             raise ArenaError("agent.died", "the agent's process is gone")
-        asked = time.monotonic()
+        asked, self.seq = time.monotonic(), self.seq + 1
         try:
-            channel.send({"do": do, **more})
+            channel.send({"do": do, "seq": self.seq, **more})
             answer = channel.receive(asked + allowed + self.bank)
         except TimeoutError:
             self._stop(0.0)
@@ -193,7 +197,7 @@ class Isolated(Agent):
         except Broken as broken:
             raise self._gone(self._stop(GRACE if broken.eof else 0.0), broken) from None
         self.bank = max(0.0, self.bank - max(0.0, time.monotonic() - asked - allowed))
-        if not isinstance(answer, dict) or ("ok" in answer) == ("error" in answer):
+        if not isinstance(answer, dict) or ("ok" in answer) == ("error" in answer) or answer.get("seq") != self.seq:
             self._stop(0.0)
             raise self._failure("agent.died", "the agent's process does not keep to the protocol")
         if "ok" in answer:

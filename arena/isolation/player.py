@@ -34,7 +34,7 @@ def play(channel: Channel, source: Mapping[str, Any]) -> None:
         try:
             if request["do"] == "make":
                 agent = build(source)
-                answer = {"ok": {"mode": agent.mode, "nature": agent.nature}}
+                answer = {"ok": {"mode": portable(agent.mode)}}
             elif agent is None:
                 answer = {"error": {"code": "agent.incompatible", "message": "the agent was not made"}}
             elif request["do"] == "check":
@@ -54,12 +54,14 @@ def play(channel: Channel, source: Mapping[str, Any]) -> None:
         except BaseException as error:  # whatever the agent's code does; this process is its own
             answer = {"error": _story(error)}
         sys.stdout.flush()
+        answer["seq"] = request["seq"]  # an answer that is late, or given twice, is told by that
         try:
             channel.send(answer)
         except (TypeError, ValueError, RecursionError, OverflowError, Broken) as error:
             if isinstance(error, Broken) and error.eof:
                 return
-            channel.send({"error": {"code": "agent.crash", "message": f"the answer cannot be passed on: {error}", "trace": ""}})
+            story = {"code": "agent.crash", "message": f"the answer cannot be passed on: {error}", "trace": ""}
+            channel.send({"error": story, "seq": request["seq"]})
 
 
 def _brief(request: Mapping[str, Any]) -> Brief:

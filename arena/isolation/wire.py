@@ -137,7 +137,7 @@ class Channel:
 
     def _pack(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            value = np.ascontiguousarray(value)
+            value = np.asarray(value, order="C")  # ascontiguousarray would make a scalar a vector
             return msgpack.ExtType(ARRAY, msgpack.packb([value.dtype.str, list(value.shape), self.mine.put(value)]))
         if isinstance(value, int):
             return msgpack.ExtType(BIG, b"%d" % value)

@@ -207,6 +207,13 @@ class AnswersForEver(Steady):
         return ["x" * 10_000_000] * 8 if self.step == 4 else torch.full((len(obs["live"]),), 50)
 
 
+class AnswersTwice(Steady):
+    """Becomes two processes, both of which go on playing."""
+
+    def misbehave(self):
+        os.fork()
+
+
 class Nested(Steady):
     def act(self, obs):
         self.step += 1
