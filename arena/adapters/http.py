@@ -155,23 +155,28 @@ class HttpAgent(Agent):
     def _expect(self, reply: Reply, status: int) -> None:
         """Raises Violation for another status, and for a body in another encoding."""
         if 300 <= reply.status < 400:
-            raise Violation(f"it points elsewhere ({reply.location[:100]!r}); redirects are not followed")
+            raise Violation(f"it points elsewhere ({self._hidden(reply.location)[:100]!r}); redirects are not followed")
         if reply.status != status:
             raise Violation(f"expected status {status}")
         if status == 200 and reply.media != MEDIA[self.encoding]:
-            other = next((name for name, media in MEDIA.items() if media == reply.media), None)
-            raise Violation(f"it is {reply.media or 'of no type'}, expected {MEDIA[self.encoding]}" + (f"; give encoding={other}" if other else ""))
+            raise Violation(f"it is {reply.media or 'of no type'}, expected {MEDIA[self.encoding]}")
 
     def _crash(self, asked: str, reply: Reply, error: Violation) -> ArenaError:
-        """`agent.crash` with the status and the beginning of the body, in which the token is blotted out."""
-        text = " ".join(reply.body[: 4 * SHOWN].decode("utf-8", "replace").split())
-        secret = os.environ.get(self.token_env, "").strip() if self.token_env else ""
-        text = (text.replace(secret, "***") if secret else text)[:SHOWN]
+        """`agent.crash` with the status and the beginning of the body."""
+        text = self._hidden(" ".join(reply.body[:100_000].decode("utf-8", "replace").split()))[:SHOWN]
         hint = ""
-        if reply.status in (401, 403):
+        if reply.status == 200 and (other := next((name for name, media in MEDIA.items() if media == reply.media != MEDIA[self.encoding]), None)):
+            hint = f"give encoding={other}"
+        elif reply.status in (401, 403):
             hint = f"is the token in {self.token_env} right?" if self.token_env else "name the environment variable that holds its token: token_env"
-        body = f": {text}" if text and reply.media != MEDIA["msgpack"] else ""
-        return ArenaError("agent.crash", f"{self.url} answered {asked} with status {reply.status}, but {error}{body}", hint, status=reply.status)
+        body = f": {text}" if text and reply.media != MEDIA["msgpack"] and not hint.startswith("give") else ""
+        story = f"{self.url} answered {asked} with status {reply.status}, but {self._hidden(str(error))}{body}"
+        return ArenaError("agent.crash", story, hint, status=reply.status)
+
+    def _hidden(self, text: str) -> str:
+        """What a server said, without the token."""
+        secret = os.environ.get(self.token_env, "").strip() if self.token_env else ""
+        return text.replace(secret, "***") if secret else text
 
     def _misfit(self, reason: str) -> None:
         raise ArenaError("agent.incompatible", f"{self.about.name} at {self.url} {reason}", "GET /about says what the server plays")

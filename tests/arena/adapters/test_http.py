@@ -492,6 +492,9 @@ def test_a_token_is_sent_and_never_shown(server, played, monkeypatch):
     server.replies["/act"] = lambda m, h: h.send(500, f"your token is {secret}".encode(), Content_Type="text/plain")
     found = played(task, {"walker": agent})
     assert "your token is ***" in found.failures[0].detail and secret not in str(found.failures) + repr(vars(agent))
+    server.replies["/about"] = sends(302, Location=f"https://elsewhere.example/?token={secret}")
+    text = refusal(client(server, token_env="MY_TOKEN"))
+    assert "elsewhere.example/?token=***" in text and secret not in text
     monkeypatch.setenv("MY_TOKEN", "two words\r\nX-Evil: 1")
     text = refusal(client(server, token_env="MY_TOKEN"), "agent.token")
     assert "two words" not in text and "header" in text

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import warnings
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,9 +21,11 @@ from arena.adapters.onnx import OnnxAgent
 from arena.agent import Agent
 from arena.domain import Mode
 from arena.errors import ArenaError
+from arena.isolation.host import Isolated
 
 FLOAT, DOUBLE, INT64, INT32, BOOL = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL
 TINY = "bidding/tiny-v1"
+DOC = Path(__file__).parents[3] / "docs" / "agents.md"
 
 
 def graph(inputs, outputs, nodes, domains=(), **weights):
@@ -189,9 +194,38 @@ def test_logits_that_are_no_numbers_lose_their_row_only(agent, played):
     weights = {"two": np.int64(2), "zero": np.float32(0), "shape": np.array([-1, 1]), "likes": np.float32([0, 1, 2])}
     found = agent(graph([("place", INT64, ["rows"])], [("logits", FLOAT, ["rows", 3])], nodes, **weights))
     ours = played(task, {"walker": found})
+    assert [action.shape for action in found.act({"place": torch.tensor([2, 0]), "live": torch.ones(2), **masks(2)})] == [(), ()]
     goal = task.sample("test", range(task.n)).goal
     assert {failure.row for failure in ours.failures} == {row for row in range(task.n) if goal[row] > 2}
     assert {failure.code for failure in ours.failures} == {"agent.illegal"} and "nan" in ours.failures[0].detail
+
+
+def masks(rows):
+    return {"action_mask": torch.ones(rows, 3, dtype=torch.int8)}
+
+
+def test_a_row_without_a_choice_fails_alone_in_a_process_of_its_own_too(agent, played, tiny):
+    """NaN for unlikely clicks: the same rows fail in the same step here and there."""
+    likes = np.zeros((1, 301))
+    likes[0, 5] = 1
+    nodes = [("Sub", ["theta", "c"], ["d"]), ("Sqrt", ["d"], ["s"]), ("Reshape", ["s", "shape"], ["col"]), ("Add", ["col", "likes"], ["logits"])]
+    weights = {"c": np.float64(0.0004), "shape": np.array([-1, 1]), "likes": likes}
+    here = agent(graph([("theta", DOUBLE, ["n"])], [("logits", DOUBLE, ["n", 301])], nodes, **weights))
+    there = Isolated({"kind": "onnx", "label": "nan", "path": str(here.path), "parameters": {}}, "nan", tiny.view)
+    ours, theirs = (played(tiny, {"bidder": one}) for one in (here, there))
+    there.close()
+    assert 0 < len(ours.failures) < tiny.n and ours.failures == theirs.failures
+
+
+def test_the_export_of_the_docs_plays(played, tiny, tmp_path, monkeypatch):
+    code = next(block for block in re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL) if "torch.onnx.export" in block)
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(code, {})
+    found = OnnxAgent("policy.onnx", mode="slot")
+    found.check(tiny.view)
+    assert not played(tiny, {"bidder": found}).failures
 
 
 # ---- what does not fit -----------------------------------------------------------------------------------------------------
@@ -242,7 +276,7 @@ class Explodes:
         return os._exit, (7,)
 
 
-def test_what_is_no_model_is_refused_in_one_line(agent, weights, tmp_path):
+def test_what_is_no_model_is_refused_in_one_line(agent, weights, tmp_path, monkeypatch):
     whole = linear(weights).SerializeToString()
     cases = {
         "empty": b"", "text": b"import os\n", "truncated": whole[: len(whole) // 2], "noise": np.random.default_rng(1).bytes(5000),
@@ -254,6 +288,10 @@ def test_what_is_no_model_is_refused_in_one_line(agent, weights, tmp_path):
         with pytest.raises(ArenaError) as error:
             agent(data, name=f"{name}.onnx")
         assert error.value.code == "agent.incompatible" and "\n" not in error.value.message and name in error.value.message
+    monkeypatch.setattr("arena.adapters.onnx.MAX_BYTES", len(whole) - 1)
+    with pytest.raises(ArenaError, match="at most") as error:
+        agent(whole)
+    assert error.value.code == "agent.incompatible"
     with pytest.raises(ArenaError) as error:
         OnnxAgent(tmp_path / "nothing.onnx")
     assert error.value.code == "unknown.file"
