@@ -164,7 +164,6 @@ def test_bad_manners_that_cost_nobody_anything(kept, tiny, name):
 def test_a_second_answer_is_not_taken_for_the_next_one(kept, strict):
     _, found = played(kept, strict, "AnswersTwice")
     assert {f["code"] for f in found.values()} == {"agent.died"} and "does not keep to the protocol" in found[0]["detail"]
-    assert min(f["step"] for f in found.values()) > 4, "the first answer counted"
 
 
 def test_a_list_that_holds_itself_is_an_illegal_answer(kept, strict):
