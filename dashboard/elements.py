@@ -71,11 +71,16 @@ def table(
     """
     shown = frame if order is None else frame[order]
     found = st.dataframe(
-        shown, hide_index=True, column_config=dict(columns or {}), height=min(38 + 35 * max(len(shown), 1), height), key=key, **options
+        shown, hide_index=True, column_config=dict(columns or {}), height=tall(len(shown), height), key=key, placeholder="", **options
     )
     with st.container(horizontal=True, gap="small"):
         downloads(shown, file, key)
     return found
+
+
+def tall(rows: int, most: int) -> int:
+    """The height of a table that shows its rows, at most `most` pixels."""
+    return min(38 + 35 * max(rows, 1), most)
 
 
 def downloads(frame: pd.DataFrame, file: str, key: str) -> None:
@@ -124,7 +129,7 @@ def chart(
         button()
         return found
     with st.expander("Numbers and downloads", icon=":material/table:"):
-        st.dataframe(twin, hide_index=True, column_config=dict(columns or {}), height=min(38 + 35 * max(len(twin), 1), 400), key=f"{key}-twin")
+        st.dataframe(twin, hide_index=True, column_config=dict(columns or {}), height=tall(len(twin), 400), key=f"{key}-twin", placeholder="")
         with st.container(horizontal=True, gap="small"):
             downloads(twin, file, key)
             button()

@@ -69,8 +69,8 @@ def axis_label(name: str, most: int = 34) -> str:
 
 def figure(height: int = 420, **layout: Any) -> go.Figure:
     """An empty figure in the house style, its legend below; traces and titles are added to it. `layout` overrides."""
-    axis = {"automargin": True, "zeroline": False}
-    house = {
+    axis: dict[str, Any] = {"automargin": True, "zeroline": False}
+    house: dict[str, Any] = {
         "template": "none", "height": height, "margin": {"l": 10, "r": 20, "t": 40, "b": 100}, "colorway": PALETTE, "xaxis": axis, "yaxis": axis,
         "legend": {"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom"},
         "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR, "hoverlabel": {"align": "left"},
@@ -99,3 +99,8 @@ def percent_column(label: str | None = None, help: str | None = None) -> Any:
 def figure_column(label: str | None = None, help: str | None = None) -> Any:
     """Any other measured number: 3 significant digits."""
     return st.column_config.NumberColumn(label, format="%.3g", help=help)
+
+
+def time_column(label: str) -> Any:
+    """A moment of the store, UTC to the minute."""
+    return st.column_config.DatetimeColumn(f"{label} (UTC)", format="YYYY-MM-DD HH:mm", timezone="UTC")

@@ -33,7 +33,7 @@ def results(_store: Store, state: str, agent_id: int) -> pd.DataFrame:
             "task_id": line["task_id"], "board": elements.href("leaderboard", task=line["task_id"]), "task": line["task"], "tier": line["tier"],
             "score": line["headline"], "lo": line["lo"], "hi": line["hi"], "IQM": line["iqm"], "worst 10 %": line["cvar10"],
             "failed": line["failed"], "ms": line["ms"], "runs": line["runs"], "unfinished": line["runs_unfinished"],
-            "verified": "✓" if line["verified"] else "", "updated": moment(line["updated"]),
+            "verified": "✓" if line["verified"] else "", "updated": pd.Timestamp(line["updated"], unit="us", tz="UTC"),
         }
         for line in lines
     )  # fmt: skip
@@ -158,12 +158,14 @@ if len(versions) > 1:
     st.caption("A changed agent is a new version; what an older one reached stays.")
     table = pd.DataFrame(
         {
-            "version": elements.href("agent", id=row["id"]), "number": row["version"], "since": moment(row["created"]), "boards": row["tasks"],
+            "version": elements.href("agent", id=row["id"]), "number": row["version"], "boards": row["tasks"],
+            "since": pd.Timestamp(row["created"], unit="us", tz="UTC"),
             "digest": row["digest"][:16], "retired": moment(row["retired"]) or "",
         }
         for row in reversed(versions)
     )  # fmt: skip
-    elements.table(table, f"{agent.name}-versions", "versions", {"version": elements.link_column("")}, height=250)
+    looks = {"version": elements.link_column(""), "since": style.time_column("since")}
+    elements.table(table, f"{agent.name}-versions", "versions", looks, height=250)
 
 st.subheader("Where it stands")
 if lines.empty:
@@ -176,6 +178,7 @@ else:
     columns = {
         "board": elements.link_column("board"), "task": st.column_config.TextColumn(pinned=True),
         **{name: style.score_column() for name in ("score", "lo", "hi", "IQM", "worst 10 %")}, "ms": style.figure_column("ms / decision"),
+        "updated": style.time_column("updated"),
     }  # fmt: skip
     shown = ["task", "board", *(c for c in lines.columns[3:] if c != "unfinished" or lines["unfinished"].any())]
     elements.table(lines, f"{agent.name}-standings", "standings", columns, shown)
@@ -214,9 +217,10 @@ if runs:
     frame = pd.DataFrame(
         {
             "run": elements.href("run", id=r["run"]), "status": signed(r["status"]), "task": r["task"], "seed": r["seed"],
-            "ranked": "yes" if r["ranked"] else "no", "created": r["created"],
+            "ranked": "yes" if r["ranked"] else "no", "created": pd.Timestamp(r["created"]),
         }
         for r in told_runs
     )  # fmt: skip
     number = st.column_config.LinkColumn("run", display_text=r"id=(\d+)", width=70)
-    st.dataframe(frame, hide_index=True, column_config={"run": number}, key="runs", height=min(38 + 35 * len(frame), 300))
+    looks = {"run": number, "created": style.time_column("created")}
+    st.dataframe(frame, hide_index=True, column_config=looks, key="runs", height=elements.tall(len(frame), 300))

@@ -15,8 +15,7 @@ from arena.store import Store
 from dashboard import elements, style
 from dashboard.reading import FRESH, nothing_yet, pick, reading, state
 
-DRAWN = 60  # agents in a figure; the table has all
-CELLS = 40  # agents in the heat map
+DRAWN = 40  # agents in a figure; the table has all
 EVERY = "all domains"
 FEW_SEEDS = 3
 
@@ -216,21 +215,21 @@ alt = f"Scores of {len(top)} agents with intervals; the first is {leader['agent'
 elements.chart(forest(top), alt, f"{chosen['name']}-forest", "forest")
 if (frame["ms"] > 0).any():
     st.subheader("Score against time")
-    st.caption("The dashed line joins the agents that no other one beats in both." + more)
-    best = front(top)
+    st.caption("The dashed line joins the agents that no other one beats in both.")
+    best = front(frame)
     alt = f"Score against milliseconds per decision; best for their time: {', '.join(best['agent'][:8])}"
-    elements.chart(speed(top), alt, f"{chosen['name']}-speed", "speed")
+    elements.chart(speed(frame), alt, f"{chosen['name']}-speed", "speed")
 if scores.shape[1] > 1:
     st.subheader("All boards of the domain")
     on_board = frame.set_index("agent_id")["agent"]
     rows = scores.reindex(on_board.index)
     named = rows.set_axis(pd.Index(on_board, name="agent")).reset_index()
-    part = rows.head(CELLS)
-    if len(rows) > CELLS:
-        st.caption(f"The first {CELLS} of {len(rows)} agents are drawn; the table below the figure has all.")
+    part = rows.head(DRAWN)
+    if len(rows) > DRAWN:
+        st.caption(f"The first {DRAWN} of {len(rows)} agents are drawn; the table below the figure has all.")
     alt = f"Scores of {len(part)} agents on {scores.shape[1]} boards of {chosen['domain']}"
     twin = {name: style.score_column() for name in scores.columns}
-    elements.chart(heat(part, list(on_board.head(CELLS))), alt, f"{chosen['domain']}-boards", "heat", named, twin)
+    elements.chart(heat(part, list(on_board.head(DRAWN))), alt, f"{chosen['domain']}-boards", "heat", named, twin)
 if board["off_board"]:
     st.subheader("Not on the board")
     waiting = [
@@ -241,4 +240,7 @@ if board["off_board"]:
         for r in board["off_board"]
     ]  # fmt: skip
     number = st.column_config.LinkColumn("run", display_text=r"id=(\d+)", width="small")
-    st.dataframe(pd.DataFrame(waiting), hide_index=True, column_config={"run": number}, height=min(38 + 35 * len(waiting), 350))
+    rest = pd.DataFrame(waiting)
+    rest["created"] = pd.to_datetime(rest["created"])
+    looks = {"run": number, "created": style.time_column("created")}
+    st.dataframe(rest, hide_index=True, column_config=looks, height=elements.tall(len(waiting), 350))

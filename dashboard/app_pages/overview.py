@@ -12,7 +12,7 @@ from arena.cli.listing import run_line
 from arena.cli.output import span
 from arena.scoring import interval
 from arena.store import Store
-from dashboard import elements
+from dashboard import elements, style
 from dashboard.reading import FRESH, nothing_yet, reading, state
 from dashboard.words import signed
 
@@ -31,7 +31,7 @@ WAYS = {
 @st.cache_data(ttl=FRESH, max_entries=16, show_spinner=False)
 def tiles(_store: Store, state: str) -> list[dict[str, Any]]:
     """A tile per domain that is installed or has results: `installed` tasks (None: not installed here), boards, agents, the `leader`'s line,
-    `learned`: the sentence on learned against textbook and whose favour it is in (learned, classical or neither).
+    `learned`: its difference to the textbook in figures, and whose favour it is in (learned, classical or neither).
     """
     installed, counts = registry.domains(), _store.domain_counts()
     by_domain: dict[str, list[dict[str, Any]]] = {}
@@ -57,20 +57,22 @@ def speaking(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def against(lines: dict[str, dict[str, Any]], draws: dict[tuple[int, int], Any]) -> tuple[str, str] | None:
-    """The best learned agent against the best classical one, paired."""
+    """The best learned agent against the best classical one, paired: the figures, and whose favour they are in."""
     if "learned" not in lines or "classical" not in lines:
         return None
     one, other = lines["learned"], lines["classical"]
     lo, hi = interval(draws[one["task_id"], one["agent_id"]].astype(float) - draws[other["task_id"], other["agent_id"]])
     figures = span(one["headline"] - other["headline"], lo, hi, "+")
-    if lo > 0:
-        return f"learned ahead of textbook: {figures}", "learned"
-    return (f"textbook ahead of learned: {figures}", "classical") if hi < 0 else (f"learned and textbook undecided: {figures}", "neither")
+    return figures, "learned" if lo > 0 else "classical" if hi < 0 else "neither"
 
 
 def show(tile: dict[str, Any]) -> None:
-    favour = {"learned": (":material/neurology:", "orange"), "classical": (":material/function:", "blue"), "neither": (":material/balance:", "gray")}
-    with st.container(border=True, width=400):
+    favour = {
+        "learned": ("learned ahead of textbook", ":material/neurology:", "orange"),
+        "classical": ("textbook ahead of learned", ":material/function:", "blue"),
+        "neither": ("learned against textbook: undecided", ":material/balance:", "gray"),
+    }
+    with st.container(border=True, width=360):
         st.subheader(tile["domain"])
         st.text(tile["summary"])
         tasks = f"{tile['boards']} of {tile['installed']} tasks played" if tile["installed"] is not None else f"{tile['boards']} tasks played"
@@ -81,9 +83,10 @@ def show(tile: dict[str, Any]) -> None:
         leader = tile["leader"]
         st.markdown(f"Leader {elements.name(leader['agent'])} {span(leader['headline'], leader['lo'], leader['hi'])}")
         if tile["learned"] is not None:
-            words, whose = tile["learned"]
-            icon, colour = favour[whose]
+            figures, whose = tile["learned"]
+            words, icon, colour = favour[whose]
             st.badge(words, icon=icon, color=colour)  # type: ignore[arg-type]
+            st.caption(f"by {figures}, on the same scenarios")
         else:
             st.badge("learned against textbook: not played yet", icon=":material/hourglass_empty:", color="gray")
         board = "the suite" if leader["tier"] == "suite" else elements.name(leader["task"])
@@ -122,7 +125,7 @@ columns = {
     "run": st.column_config.LinkColumn(display_text=r"id=(\d+)", width=60),
     "done": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width=120),
     "seed": st.column_config.NumberColumn(width=60),
-    "created": st.column_config.DatetimeColumn("created (UTC)", format="YYYY-MM-DD HH:mm", timezone="UTC"),
+    "created": style.time_column("created"),
 }
 frame["created"] = pd.to_datetime(frame["created"])
 st.dataframe(frame, hide_index=True, column_config=columns, key="latest")
