@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from arena.bundle import tables
 from arena.bundle.archive import FIRST, Member, measured, read_archive, read_member
 from arena.bundle.checking import MAX_RECORDINGS, check_line, check_recording, check_run, check_values, failed_scenarios, known_task, unpacked
-from arena.bundle.form import SCHEMA, AgentForm, Manifest, RunForm, Runs, checked, content_of, damaged, parsed
+from arena.bundle.form import SCHEMA, Manifest, RunForm, Runs, checked, content_of, damaged, parsed
 from arena.digest import digest
 from arena.errors import ArenaError
 from arena.evaluation import task_record
@@ -203,14 +203,7 @@ def _require_whole(content: Runs, environments: Mapping[str, Any], cards: Mappin
     for key, detail in environments.items():
         if not isinstance(detail, dict) or digest(detail) != key or "\0" in repr(detail):
             raise damaged(ENVIRONMENTS, f"environment {key[:12]} is not what its digest says")
-    _require_apart(content.agents)
-
-
-def _require_apart(agents: Sequence[AgentForm]) -> None:
-    versions = [(agent.name, agent.version) for agent in agents]
-    contents = [(agent.name, agent.digest) for agent in agents]
-    if len(set(versions)) != len(agents) or len(set(contents)) != len(agents):
-        raise damaged(RUNS, "two agents have one name and one version, or one name and one content")
+    match("agent", [f"{agent.name}@{agent.version}" for agent in content.agents], {f"{agent.name}@{agent.version}" for agent in content.agents})
 
 
 def _digest_of(name: str) -> str:

@@ -139,7 +139,7 @@ def _print_imported(document: dict[str, Any], outcomes: dict[int, Verification])
         if outcome.mismatches:
             first = outcome.mismatches[0]
             notice(f"run {number}: {len(outcome.mismatches)} values differ, first in scenario {first.scenario}: {first.what}")
-    waiting = [str(run["run"]) for run in runs if run["verified"] is None]
+    waiting = [str(run["run"]) for run in runs if run["verified"] is None and not run["ranked"]]
     if waiting:
         print("what is not verified is on no board yet; replay it with:")
         print(f"  arena verify {' '.join(waiting)}")

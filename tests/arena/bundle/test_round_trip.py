@@ -180,6 +180,19 @@ def test_versions_keep_their_numbers_where_these_are_free(origin, fresh, tiny, t
     assert import_bundle(fresh, tmp_path / "x.arena.zip").runs[0].agent == "pid@2"
 
 
+def test_an_agent_that_was_imported_and_then_registered_here_leaves_as_one(fresh, tiny, tmp_path):
+    """Two versions there, for one of them cannot be run; one content for all others, whose runs of one seed count once."""
+    pid = registry.candidate("pid")
+    for spec in ({"source": "pid"}, {"source": "pid", "registered": True}):
+        play(fresh, tiny, dataclasses.replace(pid, name="mine", spec=spec))
+    assert [(row["name"], row["version"]) for row in fresh.agents()] == [("mine", 1), ("mine", 2)]
+    assert export_runs(fresh, [1, 2], tmp_path / "x.arena.zip").lines == 2
+    with open_store(None, tmp_path / "elsewhere") as there:
+        found = [run.run for run in import_bundle(there, tmp_path / "x.arena.zip").runs]
+        assert len(there.agents()) == 1 and all(verify(there, number, tiny).ok for number in found)
+        assert [there.run_row(number).ranked for number in found] == [True, False] and there.board(tiny.id)[0]["runs"] == 1
+
+
 def test_a_bundle_names_no_folder_of_its_machine(origin, fresh, tiny, tmp_path):
     home, bundle = origin
     content = b"".join(members(bundle).values())

@@ -226,9 +226,7 @@ EDITS = {
     "a run twice": (lambda d: d["runs"].append(d["runs"][0]), "is there twice"),
     "an unknown agent": (lambda d: swap(d, "agent", "0" * 32, lambda d: d["runs"][0]["entries"][0]), "is named by a run and not there"),
     "an agent without a run": (lambda d: d["agents"].append({**d["agents"][0], "uid": "0" * 32, "name": "z"}), "belongs to no run"),
-    "an agent of two versions with one content": (
-        lambda d: [a.update(name="one", digest=d["agents"][0]["digest"], spec=d["agents"][0]["spec"], kind="builtin", nature="classical",
-                            artifact_digest=d["agents"][0]["artifact_digest"]) for a in d["agents"]], "is not what its digest says|one name and one"),
+    "two agents of one name and version": (lambda d: [agent.update(name="one", version=1) for agent in d["agents"]], "agent one@1 is there twice"),
     "another environment": (lambda d: swap(d, "environment", "0" * 64), "is named by a run and not there"),
     "an altered spec": (lambda d: d["agents"][0]["spec"].update(x=1), "is not what its digest says"),
     "another nature": (lambda d: swap(d, "nature", "llm", lambda d: d["agents"][0]), "is not what its digest says"),
