@@ -27,6 +27,7 @@ from arena.evaluation import Progress, execute, request
 from arena.store import RunRow, Store, open_store
 from arena.store.schema import runs
 
+os.environ["ARENA_ISOLATION"] = "inline"  # what is attacked is the run; agents in processes of their own have tests of theirs
 AGENT = str(Path(__file__).parents[1] / "agents_bad" / "moody.py:Moody")
 torch.set_num_threads(1)
 

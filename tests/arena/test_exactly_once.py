@@ -45,6 +45,14 @@ def content(store):
         return {name: [tuple(row) for row in connection.execute(query)] for name, query in queries.items()}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_walls():
+    """As the attacked worker plays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARENA_ISOLATION", "inline")
+        yield
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, tiny, from_agents):
     with open_store(None, tmp_path_factory.mktemp("undisturbed")) as store:

@@ -157,9 +157,10 @@ def test_a_cancelled_run_stops_its_workers(kept, tiny, local, monkeypatch):
     assert error.value.code == "run.lost" and kept.run_row(row.id).status == "cancelled" and time.monotonic() - began < 15
 
 
-def test_workers_and_agents_end_when_the_driver_is_killed(tmp_path):
-    """kill -9 of the driver: nothing of it is alive a few seconds later, and the run can be taken over."""
-    words = ["run", "-t", "bidding/tiny-v1", "-a", f"{BAD / 'slowly.py'}:Slowly(nap=3)", "--chunk", "1", "--engine", "local[1]"]
+def test_workers_and_agents_end_when_the_driver_is_killed(tmp_path, tiny, monkeypatch):
+    """kill -9 of the driver: nothing of it is alive a few seconds later, and the run, taken over, ends as an undisturbed one."""
+    agent = f"{BAD / 'slowly.py'}:Slowly(nap=1)"
+    words = ["run", "-t", "bidding/tiny-v1", "-a", agent, "--chunk", "3", "--engine", "local[1]"]
     code = "import sys; from arena.cli import main; sys.exit(main(sys.argv[1:]))"
     environment = os.environ | {"ARENA_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -177,7 +178,15 @@ def test_workers_and_agents_end_when_the_driver_is_killed(tmp_path):
     with open_store(None, tmp_path / "home") as store:
         assert store.runs()[0]["status"] == "running"
         store.write(lambda c: c.execute(update(runs).values(lease_until=0)))
-        assert [run.id for run in store.stalled()] == [1]
+        (stalled,) = store.stalled()
+        monkeypatch.setenv("ARENA_HOME", str(tmp_path / "home"))
+        done = execute(store, stalled, tiny, registry.candidate(agent))
+        assert done.status == "complete" and done.n_done == 6 and not store.failures(1) and store.check() == []
+        left = content(store)
+    with open_store(None, tmp_path / "other") as store:
+        candidate = registry.candidate(agent)
+        execute(store, request(store, tiny, candidate, chunk=3), tiny, candidate)
+        assert content(store) == left
 
 
 @pytest.mark.parametrize("name", ["locall", "local[x]", "local[0]", "ray[", "inline[2"])
