@@ -69,12 +69,14 @@ def table(
     file: name of the downloads without ending; columns: how columns look; order: the columns shown (default: all); returns what
     `st.dataframe` returns (the selection, where `on_select` asks for one).
     """
-    shown = frame if order is None else frame[order]
+    shown = (frame if order is None else frame[order]).head(ROWS)
     found = st.dataframe(
         shown, hide_index=True, column_config=dict(columns or {}), height=tall(len(shown), height), key=key, placeholder="", **options
     )
     with st.container(horizontal=True, gap="small"):
         downloads(shown, file, key)
+    if len(frame) > ROWS:
+        st.caption(f"The first {ROWS:,} of {len(frame):,} rows.")
     return found
 
 
@@ -128,6 +130,7 @@ def chart(
     if twin is None:
         button()
         return found
+    twin = twin.head(ROWS)
     with st.expander("Numbers and downloads", icon=":material/table:"):
         st.dataframe(twin, hide_index=True, column_config=dict(columns or {}), height=tall(len(twin), 400), key=f"{key}-twin", placeholder="")
         with st.container(horizontal=True, gap="small"):

@@ -30,7 +30,7 @@ def results(_store: Store, state: str, agent_id: int) -> pd.DataFrame:
     lines.sort(key=lambda line: (line["domain"], line["tier"] != "suite", line["task"], line["task_id"]))
     frame = pd.DataFrame(
         {
-            "task_id": line["task_id"], "board": elements.href("leaderboard", task=line["task_id"]), "task": line["task"], "tier": line["tier"],
+            "task_id": line["task_id"], "board": elements.href("leaderboard", task=line["task"]), "task": line["task"], "tier": line["tier"],
             "score": line["headline"], "lo": line["lo"], "hi": line["hi"], "IQM": line["iqm"], "worst 10 %": line["cvar10"],
             "failed": line["failed"], "ms": line["ms"], "runs": line["runs"], "unfinished": line["runs_unfinished"],
             "verified": "✓" if line["verified"] else "", "updated": pd.Timestamp(line["updated"], unit="us", tz="UTC"),
@@ -158,7 +158,7 @@ if len(versions) > 1:
     st.caption("A changed agent is a new version; what an older one reached stays.")
     table = pd.DataFrame(
         {
-            "version": elements.href("agent", id=row["id"]), "number": row["version"], "boards": row["tasks"],
+            "version": elements.href("agent", id=f"{row['name']}@{row['version']}"), "number": row["version"], "boards": row["tasks"],
             "since": pd.Timestamp(row["created"], unit="us", tz="UTC"),
             "digest": row["digest"][:16], "retired": moment(row["retired"]) or "",
         }

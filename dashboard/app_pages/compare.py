@@ -283,7 +283,7 @@ else:
     both = pd.DataFrame({"scenario": np.arange(task.n_scenarios), "group": groups, first: scores[first], other: scores[other]})
     elements.chart(
         scatter(first, other, thinned, [style.axis_label(group) for group in groups]), f"{first} scores higher than {other} in {won} scenarios",
-        f"{task.name}-scatter", "scatter", both.head(elements.ROWS), {first: style.score_column(), other: style.score_column()},
+        f"{task.name}-scatter", "scatter", both, {first: style.score_column(), other: style.score_column()},
     )  # fmt: skip
 
     st.subheader("Which scenarios decide")

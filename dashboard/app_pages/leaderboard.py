@@ -36,7 +36,7 @@ def loaded(_store: Store, state: str, task_id: int) -> tuple[dict[str, Any], pd.
                 "fail %": 100 * line["failed_rate"], "viol %": 100 * line["violated_rate"], "ms": line["ms_per_decision"], "runs": line["runs"],
                 "verified": "✓" if line["verified"] else "", "runs in": ", ".join(levels.get(line["agent_id"], [])),
                 "to the leader, paired": span(gap["difference"], gap["lo"], gap["hi"], "+") if gap else "",
-                "notes": ", ".join(notes(line)), "agent_id": line["agent_id"],
+                "notes": ", ".join(notes(line)), "agent_id": line["agent_id"], "reference": f"{line['agent']}@{line['version']}",
             }
         )  # fmt: skip
     return board, pd.DataFrame(rows).astype({name: float for name in ("lo", "hi", "IQM", "worst 10 %", "ms")} if rows else {})
@@ -151,7 +151,7 @@ def columns(board: dict[str, Any]) -> dict[str, Any]:
 
 def shown_columns(frame: pd.DataFrame) -> list[str]:
     """All columns but those that would say nothing."""
-    empty = {"agent_id"} | {name for name in ("viol %", "notes") if not frame[name].any()}
+    empty = {"agent_id", "reference"} | {name for name in ("viol %", "notes") if not frame[name].any()}
     empty |= {name for name in ("IQM", "worst 10 %") if frame[name].isna().all()}
     empty |= {"runs in"} if set(frame["runs in"]) <= {"inline", ""} else set()
     return [name for name in frame.columns if name not in empty]
@@ -161,11 +161,10 @@ def chosen_links(frame: pd.DataFrame, task: str) -> None:
     """Where the ticked rows lead."""
     labels = list(frame["agent"])
     if len(labels) == 1:
-        elements.link("agent", f"Look at {elements.name(style.short(labels[0]))}", ":material/smart_toy:", id=frame["agent_id"].iloc[0])
+        elements.link("agent", f"Look at {elements.name(style.short(labels[0]))}", ":material/smart_toy:", id=frame["reference"].iloc[0])
     elif 2 <= len(labels) <= 8:
         words = ", ".join(elements.name(style.short(name, 22)) for name in labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
-        numbers = [str(number) for number in frame["agent_id"]]
-        elements.link("compare", f"Compare {words}", ":material/compare_arrows:", task=task, a=numbers[0], b=numbers[1:])
+        elements.link("compare", f"Compare {words}", ":material/compare_arrows:", task=task, a=labels[0], b=labels[1:])
     elif labels:
         st.caption("At most 8 agents can be compared.")
     else:
@@ -197,7 +196,7 @@ words += ["few scenarios: wide intervals"] if board["few"] else []
 words += [] if board["ranked"] else ["for tests, not ranked in the suite"]
 st.caption(", ".join(words) + ". Score 0 is the textbook baseline, 1 the bound; lo and hi end the 95 % interval.")
 if board["tier"] != "suite":
-    elements.link("task", "What this task is", ":material/flag:", id=chosen["id"])
+    elements.link("task", "What this task is", ":material/flag:", id=chosen["name"])
 
 above = st.container()
 event = elements.table(

@@ -90,7 +90,7 @@ def show(tile: dict[str, Any]) -> None:
         else:
             st.badge("learned against textbook: not played yet", icon=":material/hourglass_empty:", color="gray")
         board = "the suite" if leader["tier"] == "suite" else elements.name(leader["task"])
-        elements.link("leaderboard", f"Board of {board}", ":material/leaderboard:", task=leader["task_id"])
+        elements.link("leaderboard", f"Board of {board}", ":material/leaderboard:", task=leader["task"])
 
 
 st.title("Arena")

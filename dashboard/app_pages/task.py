@@ -150,7 +150,7 @@ if about.get("statement"):
     st.text(about["statement"])
 if whole:
     st.text("The mean over the tasks below. An agent stands here only with all of them; each score first lies within -1 and 1.2.")
-elements.link("leaderboard", f"Its board: {task['agents']:,} agents", ":material/leaderboard:", task=task["id"])
+elements.link("leaderboard", f"Its board: {task['agents']:,} agents", ":material/leaderboard:", task=task["name"])
 
 primary = next((m for m in metrics if m["role"] == "primary"), None)
 unit = str(primary["unit"]) if primary else ""
@@ -158,7 +158,7 @@ gap = primary["direction"] * (vectors["ref1"] - vectors["ref0"]) if primary and 
 if whole:
     st.subheader("Its tasks")
     members = task["config"].get("tasks") or []
-    rows = pd.DataFrame({"task": name, "link": elements.href("task", id=newest.get(name, name)), "played": name in newest} for name in members)
+    rows = pd.DataFrame({"task": name, "link": elements.href("task", id=name), "played": name in newest} for name in members)
     elements.table(rows, f"{task['name']}-tasks", "members", {"link": elements.link_column("")})
 else:
     st.subheader("What 0 and 1 are")
