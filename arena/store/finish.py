@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Table, func, select, update
 
 from arena.errors import ArenaError
 from arena.store.records import EntryRow, Json, PoolInput, RatingRecord, StandingRecord, SuiteInput, SuiteMember, Suites, Summarise, Vector
@@ -189,15 +190,26 @@ class Finishing(Runs):
         values: Json = {name: _storable(getattr(record, name)) for name in _NUMBERS}
         values |= {"runs": len(run_set), "runs_unfinished": 0, "run_set": run_set, "updated": self.now(connection)}
         values["verified"] = connection.scalar(unverified) == 0
-        draws = _floats(record.draws)
-        for table, content in ((standings, values), (standing_draws, {"draws": draws})):
-            connection.execute(self.insert(table).values(**where, **content).on_conflict_do_update(index_elements=_KEY, set_=content))
+        connection.execute(self._upserts[0], {**where, **values})
+        connection.execute(self._upserts[1], {**where, "draws": _floats(record.draws)})
+
+    @cached_property
+    def _upserts(self) -> tuple[Any, Any]:
+        """For `standings` and `standing_draws`: put a row in the place of the one with its key."""
+
+        def upsert(table: Table) -> Any:
+            fresh = self.insert(table)
+            changed = {column.name: fresh.excluded[column.name] for column in table.c if column.name not in _KEY}
+            return fresh.on_conflict_do_update(index_elements=_KEY, set_=changed)
+
+        return upsert(standings), upsert(standing_draws)
 
     @staticmethod
     def _sum_unfinished(connection: Connection, suite_id: int, agent_id: int, below: list[int]) -> None:
-        theirs = select(func.sum(standings.c.runs_unfinished)).where(standings.c.agent_id == agent_id, standings.c.task_id.in_(below))
+        lines = standings.alias()
+        theirs = select(func.coalesce(func.sum(lines.c.runs_unfinished), 0)).where(lines.c.agent_id == agent_id, lines.c.task_id.in_(below))
         mine = (standings.c.task_id == suite_id, standings.c.agent_id == agent_id)
-        connection.execute(update(standings).where(*mine).values(runs_unfinished=connection.scalar(theirs) or 0))
+        connection.execute(update(standings).where(*mine).values(runs_unfinished=theirs.scalar_subquery()))
 
     def set_verified(self, run_id: int, verified: bool) -> None:
         """Note whether a replay found the recorded metrics again; a board line is verified when all its runs are."""

@@ -20,22 +20,7 @@ _KEPT_PLANS = 256
 
 def refresh_unfinished(connection: Connection, run_id: int) -> None:
     """Count anew how many ranked runs were begun and not completed: an agent's board line shows it, so that dropped seeds show."""
-    run = select(runs.c.task_id).where(runs.c.id == run_id).scalar_subquery()
-    agent = select(entries.c.agent_id).where(entries.c.run_id == run_id, entries.c.candidate)
-    others = (
-        select(func.count(func.distinct(runs.c.id)))
-        .select_from(runs.join(entries, entries.c.run_id == runs.c.id))
-        .where(
-            entries.c.agent_id == standings.c.agent_id,
-            entries.c.candidate,
-            runs.c.task_id == standings.c.task_id,
-            runs.c.ranked,
-            runs.c.status != "complete",
-            runs.c.started.is_not(None),
-        )
-    )
-    statement = update(standings).where(standings.c.task_id == run, standings.c.agent_id.in_(agent))
-    connection.execute(statement.values(runs_unfinished=others.scalar_subquery()))
+    connection.execute(_COUNT_UNFINISHED, {"b_id": run_id})
 
 
 class Runs(Catalogue):
@@ -97,6 +82,8 @@ class Runs(Catalogue):
             holder, now = connection.execute(query).first(), self.now(connection)
             if holder is not None and holder.status != "complete" and not _is_held(holder, owner, now):
                 connection.execute(update(runs).where(runs.c.id == run_id).values(**self._leased(owner, now, lease)))
+                if holder.status == "running" and holder.owner == owner:
+                    return holder, now
                 connection.execute(update(entries).where(entries.c.run_id == run_id).values(status="running"))
                 refresh_unfinished(connection, run_id)
             return holder, now
@@ -281,6 +268,26 @@ class Runs(Catalogue):
 
 # Built once: building and hashing a statement costs SQLAlchemy more than SQLite needs to execute it.
 _INSERT = {table.name: table.insert() for table in (measurements, failures, timings)}
+_UNFINISHED = (
+    select(func.count(func.distinct(runs.c.id)))
+    .select_from(runs.join(entries, entries.c.run_id == runs.c.id))
+    .where(
+        entries.c.agent_id == standings.c.agent_id,
+        entries.c.candidate,
+        runs.c.task_id == standings.c.task_id,
+        runs.c.ranked,
+        runs.c.status != "complete",
+        runs.c.started.is_not(None),
+    )
+)
+_COUNT_UNFINISHED = (
+    update(standings)
+    .where(
+        standings.c.task_id == select(runs.c.task_id).where(runs.c.id == bindparam("b_id")).scalar_subquery(),
+        standings.c.agent_id.in_(select(entries.c.agent_id).where(entries.c.run_id == bindparam("b_id"), entries.c.candidate)),
+    )
+    .values(runs_unfinished=_UNFINISHED.scalar_subquery())
+)
 _COUNT_DONE = update(runs).where(runs.c.id == bindparam("b_id")).values(n_done=runs.c.n_done + 1)
 _ADD_TOTALS = (
     update(entries)

@@ -138,7 +138,7 @@ runs = Table(
     Column("finished", BigInteger),
     Column("verified", Boolean),  # None: never replayed
     Index("ix_runs_task_id_status_id", "task_id", "status", "id"),
-    Index("ix_runs_status_lease_until_id", "status", "lease_until", "id"),
+    Index("ix_runs_status_id", "status", "id"),
 )
 
 entries = Table(

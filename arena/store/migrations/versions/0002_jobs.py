@@ -1,4 +1,4 @@
-"""Jobs: what the dashboard asks for and a worker does; their log."""
+"""Jobs: what the dashboard asks for and a worker does; their log. Lists of runs by status are read in the order of their index."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,3 +34,5 @@ def upgrade() -> None:
         events.add_column(sa.Column("job_id", ID))
         events.create_foreign_key("fk_events_job_id", "jobs", ["job_id"], ["id"])
     op.create_index("ix_events_job_id_id", "events", ["job_id", "id"])
+    op.drop_index("ix_runs_status_lease_until_id", "runs")
+    op.create_index("ix_runs_status_id", "runs", ["status", "id"])
