@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, Text, and_, desc, func, literal, select, tuple_, union_all
+from sqlalchemy import Select, Text, and_, desc, false, func, literal, or_, select, union_all
 
 from arena.store.catalogue import unpack, unpack_histogram
 from arena.store.finish import Finishing
@@ -138,9 +138,9 @@ class Queries(Finishing):
 
     def draws(self, lines: Iterable[tuple[int, int]]) -> dict[tuple[int, int], NDArray[np.float32]]:
         """The bootstrap draws of some board lines, by (task, agent): float32 [2000]. [1]"""
-        key = tuple_(standing_draws.c.task_id, standing_draws.c.agent_id)
-        with self.reading() as connection:
-            rows = connection.execute(select(standing_draws).where(key.in_(list(lines)))).mappings()
+        wanted = [and_(standing_draws.c.task_id == task_id, standing_draws.c.agent_id == agent_id) for task_id, agent_id in lines]
+        with self.reading() as connection:  # SQLite looks up alternatives by the key, but reads the whole table for an IN of pairs
+            rows = connection.execute(select(standing_draws).where(or_(false(), *wanted))).mappings()
             return {(row["task_id"], row["agent_id"]): np.frombuffer(row["draws"], "<f4").astype(np.float32) for row in rows}
 
     def changed(self) -> int:

@@ -93,6 +93,46 @@ def test_standings_of_an_agent(league, statements):
     assert len(statements) == 1
 
 
+def test_boards_of_a_domain_side_by_side(league, statements):
+    world, tasks, agents = league
+    rows = [(row["task_id"], row["tier"], row["agent_id"], row["headline"]) for row in world.store.matrix("dom")]
+    board = world.store.board(tasks[0])
+    assert rows == [(tasks[0], "standard", line["agent_id"], line["headline"]) for line in board] and len(statements) == 2
+    assert [(row["task"], row["agent_id"]) for row in world.store.matrix("zoo")] == [("zoo/t2-v1", agents["ppo"])]
+    assert world.store.matrix("none") == []
+
+
+def test_some_lines_of_a_board_and_their_draws(league, statements):
+    world, tasks, agents = league
+    whole = {line["agent_id"]: line for line in world.store.board(tasks[0], with_draws=True)}
+    some = world.store.board(tasks[0], agent_ids=[agents["sac"], agents["mpc"]])
+    assert [line["agent"] for line in some] == ["mpc", "sac"] and len(statements) == 2
+    keys = [(tasks[0], agents["pid"]), (tasks[2], agents["ppo"]), (tasks[2], agents["pid"])]
+    draws = world.store.draws(keys)
+    assert set(draws) == set(keys[:2]) and len(statements) == 3  # pid has not played the last one
+    np.testing.assert_array_equal(draws[keys[0]], whole[agents["pid"]]["draws"])
+    assert world.store.draws([]) == {}
+
+
+def test_counts_per_domain_and_when_a_board_last_changed(league, statements):
+    world, tasks, agents = league
+    assert world.store.domain_counts() == {"dom": {"boards": 1, "agents": 4}, "zoo": {"boards": 1, "agents": 1}} and len(statements) == 1
+    before = world.store.changed()
+    assert before == max(line["updated"] for task in tasks for line in world.store.board(task))
+    world.finished(tasks[1], agents["pid"], value=0.5)
+    assert world.store.changed() > before
+
+
+def test_under_what_runs_were_played(league, statements):
+    world, tasks, agents = league
+    rows = world.store.conditions(tasks[0], [agents["mpc"], agents["pid"]])
+    assert [(row["agent_id"], row["seed"], row["level"]) for row in rows] == [(agents[a], s, "inline") for a in ("pid", "mpc") for s in (0, 1)]
+    assert rows[0]["environment"]["python"] and rows[0]["verified"] is None and len(statements) == 1
+    assert world.store.levels(tasks[0]) == dict.fromkeys(agents.values(), ["inline"]) and len(statements) == 2
+    found = world.store.agent_rows([agents["ppo"], 10_000])
+    assert list(found) == [agents["ppo"]] and found[agents["ppo"]] == world.store.agent("ppo")
+
+
 def test_pages_of_runs_join_without_gap_or_overlap(league, statements):
     world, tasks, agents = league
     pages, before = [], None
@@ -145,7 +185,7 @@ def test_the_number_of_statements_does_not_grow_with_the_rows(league, statements
 
 def test_an_empty_store_answers_everything(store):
     assert store.board("none") == store.leaders() == store.runs() == store.tasks() == store.agents() == store.stalled() == store.events(None) == []
-    assert set(store.overview().values()) == {0}
+    assert set(store.overview().values()) == {0} and store.changed() == 0 and store.domain_counts() == store.levels(1) == store.agent_rows([1]) == {}
     assert store.next_queued("w") is None and store.check() == [] and store.gc() == []
 
 
