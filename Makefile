@@ -40,6 +40,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/arena bench bidding
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/faces.py
+	$(BIN)/python -m benchmarks.agents
+	$(BIN)/python -m benchmarks.engines
 
 dashboard: $(VENV)/.installed
 	$(BIN)/streamlit run dashboard/app.py

@@ -68,6 +68,7 @@ def draft(
     token_env: str | None = None,
     allow_private: bool = False,
     encoding: str = "msgpack",
+    mode: str | None = None,
 ) -> Draft:
     """What `source` names: file.py[:Class], module:Class, model.onnx, a folder that `arena convert` wrote, http(s)://..., or an agent that
     is known with parameters, e.g. `pid(kp=0.3)`. Nothing of it is executed or stored.
@@ -85,6 +86,7 @@ def draft(
         kind = "http"
         place_of(source)  # refuses what is no address
         spec |= {"source": source, "parameters": {"token_env": token_env, "allow_private": allow_private, "encoding": encoding}}
+        spec["parameters"] |= {"mode": mode} if mode else {}
     elif ".py" in text and (found := _python(text)):
         kind, (file, attribute) = "file", found
         files = {file.name: file, **_files(extra)}
@@ -107,6 +109,10 @@ def draft(
         spec |= {"source": source, "content": candidate.digest, "tasks": list(tasks) or list(candidate.tasks)}
     else:
         raise unknown("agent", text, registry.agents(), "give file.py:Class, module:Class, model.onnx, a converted folder or http://...")
+    if mode and kind in ("onnx", "sb3"):
+        spec["parameters"] |= {"mode": mode}
+    elif mode and kind != "http":
+        raise ArenaError("agent.source", f"mode {mode!r} goes with a network or a server, not with {text}", f"set mode = {mode!r} in the class")
     if extra and kind != "file":
         raise ArenaError("agent.source", f"--with {extra[0]} goes with a Python file, not with {text}", "leave it away")
     wanted = nature or (registry.candidate(source).nature if kind == "builtin" else WORDS[kind])
@@ -348,7 +354,8 @@ def upload(name: str) -> Path:
 def submit(store: Store, spec: Json) -> JobRow:
     """Ask for a registration, which a worker then makes.
 
-    spec: {"kind": builtin | http | onnx, "name", "source": reference, URL or upload:SHA256, "tasks": [globs], "token_env": str | None}
+    spec: {"kind": builtin | http | onnx, "name", "source": reference, URL or upload:SHA256, "tasks": [globs], "token_env": str | None,
+        "mode": str | None}
     Raises ArenaError as `draft` does, agent.kind, agent.upload, agent.token; nothing is asked for then.
     """
     requested(spec)
@@ -383,4 +390,5 @@ def requested(spec: Json) -> Draft:
     if token_env is not None and not re.fullmatch(TOKENS + "[A-Z0-9_]+", token_env):
         hint = f"call the worker's variable {TOKENS}NAME, or register in a terminal: arena register URL --token-env {token_env}"
         raise ArenaError("agent.token", f"{token_env!r} is no variable whose value may be sent to a server that a form names", hint)
-    return draft(source, str(spec.get("name") or ""), spec.get("tasks") or (), token_env=token_env, card=str(spec.get("card") or ""))
+    name, card, mode = str(spec.get("name") or ""), str(spec.get("card") or ""), spec.get("mode") or None
+    return draft(source, name, spec.get("tasks") or (), token_env=token_env, card=card, mode=mode)

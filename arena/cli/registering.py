@@ -37,6 +37,9 @@ def register(
     ] = None,
     token_env: Annotated[str | None, typer.Option("--token-env", help="Variable that holds the server's token.", show_default=False)] = None,
     allow_private: Annotated[bool, typer.Option("--allow-private", help="The server may be on this machine or network.")] = False,
+    mode: Annotated[
+        str | None, typer.Option("--mode", help="How a network or a server plays: a mode of the task.  [default: the first]", show_default=False)
+    ] = None,
     encoding: Annotated[str, typer.Option("--encoding", help="Of a server: msgpack or json.")] = "msgpack",
     data: Data = None,
     as_json: AsJson = False,
@@ -50,7 +53,7 @@ def register(
 
     settings.override(data=data)
     wanted = registration.draft(
-        source, name, tasks or (), extra or (), nature, _card(card), env or (), token_env, allow_private, _encoding(encoding)
+        source, name, tasks or (), extra or (), nature, _card(card), env or (), token_env, allow_private, _encoding(encoding), mode
     )
     with store(read_only=False) as opened, redirect_stdout(sys.stderr):
         try:

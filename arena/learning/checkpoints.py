@@ -95,12 +95,13 @@ def _config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ArenaError("checkpoint.missing", f"there is no checkpoint in {folder}", "a checkpoint folder holds config.json and *.safetensors")
     try:
-        found = json.loads(path.read_text())
-        if not isinstance(found, dict):
-            raise ValueError("not an object")
+        found: Any = json.loads(path.read_text())
+        files = found.get("files") if isinstance(found, dict) else None
+        if not isinstance(files, dict) or not all(isinstance(e, dict) and {"file", "sha256"} <= set(e) for e in files.values()):
+            raise ValueError("it names no files")
     except ValueError as error:
         raise ArenaError("checkpoint.schema", f"{path} is not readable: {error}", "copy or train the checkpoint again") from error
-    return found
+    return dict(found)
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -100,3 +100,11 @@ def test_pickle_beside_the_weights_is_refused_unread(folder: Path) -> None:
 
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, "missing")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"files": []}', '{"files": {"model": "model.safetensors"}}', "[1]", "{"])
+def test_a_description_that_is_none_is_refused_by_name(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ArenaError, match="config.json is not readable") as error:
+        load_checkpoint(tmp_path, {}, {})
+    assert error.value.code == "checkpoint.schema"
