@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from io import BytesIO
 
+import pytest
 from sqlalchemy import func, select
 
+from arena.bundle import import_bundle
 from arena.bundle.archive import FIRST, measured, read_archive, read_member, write_archive
 from arena.bundle.form import written
+from arena.errors import ArenaError
 from arena.evaluation import execute, request
 from arena.store.schema import metadata
 
@@ -44,3 +47,14 @@ def packed(files, manifest=None):
     file = BytesIO()
     write_archive(file, [(measured(FIRST, first), first), *rest])
     return file.getvalue()
+
+
+def refused(store, path, content):
+    """The error with which these bytes are refused; the store stays as it was."""
+    before = counts(store)
+    path.write_bytes(content)
+    with pytest.raises(ArenaError) as error:
+        import_bundle(store, path)
+    assert counts(store) == before and not list((store.home / "recordings").glob("*/*"))
+    assert error.value.code.startswith("bundle.") and error.value.exit_code == 5 and error.value.hint
+    return error.value
