@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -113,12 +114,8 @@ def seat(task: Task, candidate: Candidate) -> dict[str, Player]:
 def leave(lineup: Mapping[str, Player]) -> None:
     """The agents of a line-up are no longer needed. One that fails even at that has already been judged."""
     for player in lineup.values():
-        try:
+        with suppress(Exception):
             player.agent.close()
-        except ArenaError:
-            raise
-        except Exception:
-            continue
 
 
 class Crew:

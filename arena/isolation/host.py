@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,9 @@ class Nurse:
                 answer = msgpack.unpackb(self.control.recv(1 << 20) or b"\xc0")
             except OSError:
                 answer = None
+            except BaseException:  # Ctrl-C while it thinks: what it answers must not be taken for the answer to another question
+                self.control.close()
+                raise
         if answer is None:
             raise ArenaError("infra.nursery", "the process that starts agents is gone", "the run is kept: arena resume goes on")
         if "error" in answer:
@@ -90,7 +94,7 @@ def nurse() -> Nurse:
     """The nursery of this process; a new one after a fork or where the old one has died."""
     global _nurse
     with _starting:
-        if _nurse is None or _nurse.pid != os.getpid() or _nurse.process.poll() is not None:
+        if _nurse is None or _nurse.pid != os.getpid() or _nurse.control.fileno() < 0 or _nurse.process.poll() is not None:
             _nurse = Nurse()
             atexit.register(_nurse.close)
         return _nurse
@@ -143,7 +147,8 @@ class Isolated(Agent):
 
     def close(self) -> None:
         if self.channel is not None:
-            self._stop(0.0)
+            with suppress(ArenaError):  # a nursery that is gone has taken it along
+                self._stop(0.0)
 
     # ---- the process ----------------------------------------------------------------------------------------------
 

@@ -306,7 +306,12 @@ def _read(path: str) -> str:
 
 
 def children_of(pid: int) -> list[int]:
-    return [int(word) for word in _read(f"/proc/{pid}/task/{pid}/children").split()]
+    """The processes that any thread of a process has started and that are its children still."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    return [int(word) for thread in threads for word in _read(f"/proc/{pid}/task/{thread}/children").split()]
 
 
 def family(pid: int) -> list[int]:

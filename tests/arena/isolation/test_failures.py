@@ -204,3 +204,33 @@ def test_open_files_do_not_pile_up(kept, strict):
     for chunk in (1, 2):
         played(kept, replace(strict, limits=LIMITS | {"bank_s": 0.02 + chunk / 1000}), "ExitsOnce", chunk=chunk)
     assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+def test_ctrl_c_while_the_nursery_thinks_leaves_no_wrong_answer(kept, strict):
+    """An answer that nobody waited for is never taken for the next one; the next agent gets another nursery."""
+    from arena.isolation.host import nurse
+
+    candidate = registry.candidate(f"{BAD / 'worse.py'}:Secretive")
+    first = candidate.enter(strict.view)
+    old = nurse()
+
+    class Interrupted:
+        def __init__(self, control):
+            self.control = control
+
+        def __getattr__(self, name):
+            return getattr(self.control, name)
+
+        def recv(self, size):
+            raise KeyboardInterrupt
+
+    old.control, control = Interrupted(old.control), old.control
+    with pytest.raises(KeyboardInterrupt):
+        old.ask("look", token=first.token)
+    old.control = control
+    assert control.fileno() < 0
+    first.close()
+    second = candidate.enter(strict.view)
+    assert nurse() is not old and second.nurse is nurse()
+    second.close()
+    old.process.wait(10)
