@@ -11,13 +11,13 @@ import hashlib
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena import registry, settings
+from arena.artifacts import artifact, content_of, keep, upload
 from arena.digest import digest
 from arena.errors import ArenaError, unknown
 from arena.registry import Candidate, labelled, walled
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from arena.store import AgentRow, JobRow, Store
 
 Json = dict[str, Any]
-LARGEST = 2_000_000_000  # bytes of an agent's files
 NATURES = ("classical", "learned", "llm", "reference", "other")
 WORDS = {"file": "other", "module": "other", "onnx": "learned", "sb3": "learned", "http": "other", "builtin": ""}  # kinds, and what they are
 
@@ -178,51 +177,6 @@ def _files(paths: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-# ---- artifacts ----------------------------------------------------------------------------------------------------------
-
-
-def artifact(name: str) -> Path:
-    return settings.home() / "artifacts" / name
-
-
-def keep(files: Mapping[str, Path]) -> str:
-    """Copy files into the home folder under the digest of their names and contents; that digest, "" for no files.
-
-    Raises ArenaError agent.source (too large), store.*.
-    """
-    from arena.store.database import disk_error
-
-    if not files:
-        return ""
-    size = sum(path.stat().st_size for path in files.values())
-    if size > LARGEST:
-        raise ArenaError("agent.source", f"the files of the agent have {size:,} bytes", f"at most {LARGEST:,} are kept")
-    place = artifact(f".{uuid.uuid4().hex}.tmp")
-    try:
-        for name, path in files.items():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place / name)
-        content = content_of(place)
-        if artifact(content).exists():
-            shutil.rmtree(place)
-        else:
-            os.rename(place, artifact(content))
-    except OSError as error:
-        shutil.rmtree(place, ignore_errors=True)
-        raise disk_error(error, place) from error
-    return content
-
-
-def content_of(folder: Path) -> str:
-    """Digest of all files of a folder: their names and bytes."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            with path.open("rb") as file:
-                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digest(found)
-
-
 # ---- candidates ---------------------------------------------------------------------------------------------------------
 
 
@@ -344,11 +298,6 @@ def register(store: Store, wanted: Draft, tell: Callable[[str, bool | None, str]
 
 TOKENS = "ARENA_TOKEN_"  # what variables are called that somebody who only fills in a form may name: the worker holds other secrets, too
 QUEUED = ("builtin", "http", "onnx", "file")  # kinds a queue takes; a file only where the owner of this machine allows code from the browser
-
-
-def upload(name: str) -> Path:
-    """Where an uploaded file lies until it is registered: `uploads/SHA256.onnx` (or .py) below the home folder."""
-    return settings.home() / "uploads" / name
 
 
 def submit(store: Store, spec: Json) -> JobRow:

@@ -64,8 +64,10 @@ def gc(
     days: Annotated[float, typer.Option("--days", help="Only what is older: a writer's file exists before its row.", min=0.0)] = 1.0,
     as_json: AsJson = False,
 ) -> None:
-    """Remove recordings that no run refers to and what crashes left behind."""
+    """Remove recordings and agents' files that nothing refers to, and what crashes left behind."""
+    from arena.artifacts import collect
+
     with store() as opened:
-        removed, place = opened.gc(days * 86_400), opened.place
+        removed, place = [*opened.gc(days * 86_400), *collect(opened, days * 86_400)], opened.place
     document = {"action": "gc", "place": place, "removed": [str(path) for path in removed]}
     deliver("arena.db/1", document, as_json, lambda: print(f"{len(removed)} files removed"))

@@ -11,10 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from arena import registry
+from arena.artifacts import artifact, collect, upload
 from arena.errors import ArenaError
 from arena.evaluation import execute, request, stored_candidate
 from arena.isolation import Isolated
-from arena.registration import artifact, draft, register, submit, upload
+from arena.registration import draft, register, submit
 from arena.store import open_store
 
 TASKS = ["bidding/*"]
@@ -215,3 +216,16 @@ def test_a_damaged_upload_is_refused(kept):
     upload(f"{'0' * 64}.onnx").write_bytes(b"something else")
     with pytest.raises(ArenaError, match="is damaged"):
         submit(kept, {"kind": "onnx", "source": "upload:" + "0" * 64, "name": "x", "tasks": TASKS})
+
+
+def test_files_that_nothing_refers_to_are_collected(kept):
+    row = register(kept, fine(40)).row
+    upload("").mkdir(parents=True)
+    for name in ("1" * 64, "2" * 64):
+        upload(f"{name}.onnx").write_bytes(b"x")
+    kept.enqueue("register", {"kind": "onnx", "source": "upload:" + "1" * 64})
+    (artifact("") / ".left.tmp").mkdir()
+    (artifact("") / ("3" * 64)).mkdir()
+    assert collect(kept) == [], "what is young may be about to be referred to"
+    assert {path.name for path in collect(kept, min_age=-1)} == {".left.tmp", "3" * 64, "2" * 64 + ".onnx"}
+    assert artifact(row.spec["artifact"]).is_dir() and upload("1" * 64 + ".onnx").exists()

@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import update
 
 from arena import registry
+from arena.artifacts import upload
 from arena.engines import Inline
 from arena.evaluation import request
-from arena.registration import submit, upload
+from arena.registration import submit
 from arena.store import open_store
 from arena.store.schema import runs
 from arena.worker import Worker
@@ -32,7 +33,17 @@ def work(store):
     return Worker(store, Inline()).run(once=True)
 
 
-def test_a_registration_that_was_asked_for_and_then_a_benchmark(kept):
+@pytest.fixture
+def anywhere(place, monkeypatch):
+    """A store on either engine, which the settings name."""
+    monkeypatch.setenv("ARENA_HOME", str(place.home))
+    monkeypatch.setenv("ARENA_STORE", place.url) if place.url else monkeypatch.delenv("ARENA_STORE", raising=False)
+    with open_store(place.url, place.home) as store:
+        yield store
+
+
+def test_a_registration_that_was_asked_for_and_then_a_benchmark(anywhere):
+    kept = anywhere
     asked = submit(kept, {"kind": "builtin", "name": "soft", "source": "pid(kp=0.3)", "tasks": ["bidding/*"], "token_env": None})
     assert kept.agents() == [] and work(kept)["jobs"][0]["status"] == "done"
     job = kept.job(asked.id)
