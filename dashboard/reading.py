@@ -56,15 +56,21 @@ def nothing_yet(what: str, command: str = FIRST_STEPS) -> None:
 
 
 def pick(label: str, options: Sequence[str], key: str, aliases: Mapping[str, str] | None = None, help: str | None = None) -> str:
-    """One of the options, kept in the address as `?key=` (left out for the first one). `aliases` are other spellings that the address may
-    use ("3" for "pid@1"). What is unknown there gives the first option, with a notice.
+    """One of the options, kept in the address as `?key=` once it was chosen. `aliases` are other spellings that the address may use ("3" for
+    "pid@1"). What is unknown there gives the first option, with a notice.
     """
     asked = st.query_params.get(key)
     if asked is not None and asked not in options:
         meant = (aliases or {}).get(asked)
         _respell(label, key, meant if meant in options else None, lost=meant not in options)
     _tell(key)
-    return str(st.selectbox(label, options, key=key, bind="query-params", help=help))
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = asked if asked in options else options[0]
+    # no default: Streamlit would leave it out of the address, which would mean another one as soon as the first of the list is another
+    chosen = st.selectbox(label, options, None, key=key, bind="query-params", help=help, required=True)
+    if chosen is None:  # a picker of the same key on the page before held a choice, which this one does not take over
+        st.rerun()
+    return str(chosen)
 
 
 def pick_many(label: str, options: Sequence[str], key: str, default: Sequence[str], most: int, aliases: Mapping[str, str] | None = None) -> list[str]:
@@ -75,7 +81,9 @@ def pick_many(label: str, options: Sequence[str], key: str, default: Sequence[st
     if known != asked:
         _respell(label, key, known or None, lost=len(known) < len(asked))
     _tell(key)
-    return list(st.multiselect(label, options, list(default), key=key, max_selections=most, bind="query-params"))
+    if key not in st.session_state and not st.query_params.get_all(key):
+        st.session_state[key] = list(default)
+    return list(st.multiselect(label, options, key=key, max_selections=most, bind="query-params"))
 
 
 def _respell(label: str, key: str, meant: str | list[str] | None, lost: bool) -> None:

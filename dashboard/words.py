@@ -36,3 +36,10 @@ def whole(key: str, low: int, high: int | None = None) -> int | None:
     st.query_params.pop(key)
     st.info("The address asks for a number that is not here; it was left out.", icon=":material/info:")
     return None
+
+
+def back(label: str, key: str) -> None:
+    """To the page without its choice of `key`. A link of a page to itself would leave the choice in the address."""
+    if st.button(label, icon=":material/arrow_back:", type="tertiary"):
+        st.query_params.pop(key, None)
+        st.rerun()

@@ -22,7 +22,7 @@ from arena.store.files import publish
 from dashboard.asking import ask
 from dashboard.elements import badge, link, table
 from dashboard.reading import reading, unreadable
-from dashboard.words import public, told, whole
+from dashboard.words import back, public, told, whole
 
 Json = dict[str, Any]
 KINDS = {"built-in": "builtin", "HTTP": "http", "ONNX": "onnx", "Python": "file"}  # as the page and its address call them
@@ -133,7 +133,7 @@ def submit(store: Store, wanted: Json, file: Any) -> Any:
 
 def watch(job_id: int) -> str | None:
     """The job, live; the agent it registered, once it has."""
-    link("register", "Register another agent", ":material/arrow_back:")
+    back("Register another agent", "job")
     with reading() as store:
         try:
             job = store.job(job_id)

@@ -18,7 +18,7 @@ from arena.store import Store
 from dashboard import style
 from dashboard.elements import ROWS, badge, chart, link, name, table
 from dashboard.reading import nothing_yet, reading
-from dashboard.words import public, signed, told, whole
+from dashboard.words import back, public, signed, told, whole
 
 Json = dict[str, Any]
 PAGE = 50
@@ -163,7 +163,7 @@ def detail(run_id: int) -> None:
         timings, scores, failures = store.timings(run_id), scores_of(store, run), store.failures(run_id, limit=ROWS)
     st.session_state[f"state-{run_id}"] = run["state"]
     judged = next(entry for entry in run["entries"] if entry["candidate"])
-    link("run", "All runs", ":material/arrow_back:")
+    back("All runs", "id")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(f"Run {run_id}", width="content")
         badge(run["state"])
@@ -172,8 +172,8 @@ def detail(run_id: int) -> None:
     st.text(f"{judged['agent']}@{judged['version']} on {run['task']}, seed {run['seed']}")
     with st.container(horizontal=True):
         link("agent", "Agent", ":material/smart_toy:", id=judged["agent_id"])
-        link("task", "Task", ":material/flag:", task=run["task"])
-        link("leaderboard", "Board", ":material/leaderboard:", task=run["task"])
+        link("task", "Task", ":material/flag:", id=run["task_id"])
+        link("leaderboard", "Board", ":material/leaderboard:", task=run["task_id"])
     st.fragment(live, run_every="2s" if run["state"] in ("queued", "running") else None)(run_id)
     if failures:
         failures_of(run, failures)
