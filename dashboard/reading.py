@@ -67,7 +67,7 @@ def pick(label: str, options: Sequence[str], key: str, aliases: Mapping[str, str
     if st.session_state.get(key) not in options:
         st.session_state[key] = asked if asked in options else options[0]
     # no default: Streamlit would leave it out of the address, which would mean another one as soon as the first of the list is another
-    chosen = st.selectbox(label, options, None, key=key, bind="query-params", help=help, required=True)
+    chosen = st.selectbox(label, options, None, key=key, bind="query-params", help=help)
     if chosen is None:  # a picker of the same key on the page before held a choice, which this one does not take over
         st.rerun()
     return str(chosen)
