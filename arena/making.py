@@ -87,7 +87,7 @@ def attribute_of(path: Path, attribute: str, folder: str = "") -> Any:
             return next(iter(own.values()))
         raise ArenaError("agent.incompatible", f"{path} defines {', '.join(own) or 'nothing callable'}", f"say which: {path}:NAME")
     if not hasattr(module, attribute):
-        raise unknown("attribute", f"{path}:{attribute}", [f"{path}:{n}" for n in own])
+        raise unknown("attribute", f"{path.name}:{attribute}", [f"{path.name}:{n}" for n in own])
     return getattr(module, attribute)
 
 

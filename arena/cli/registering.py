@@ -14,7 +14,6 @@ from arena.cli.opening import Data, Device, device, store
 from arena.cli.output import AsJson, Quiet, deliver, literal, notice
 from arena.errors import EXIT_USAGE, ArenaError
 
-MARKS = {True: "ok", False: "BROKEN", None: "-"}
 EngineName = Annotated[
     str | None, typer.Option("--engine", help="Where chunks are played: inline, local[N] or ray.  [setting: engine]", show_default=False)
 ]
@@ -60,8 +59,12 @@ def register(
             found = registration.register(opened, wanted)
         except ArenaError as error:
             if error.code == "agent.contract" and not as_json:
-                for check in error.context["checks"]:  # type: ignore[attr-defined]
-                    notice(f"  {check['rule']:10} {MARKS[check['ok']]:7} {check['detail']}")
+                checks: Any = error.context["checks"]
+                for check in checks:
+                    if check["ok"] is not None:
+                        notice(f"  {check['rule']:10} {'ok' if check['ok'] else 'BROKEN':7} {check['detail']}")
+                left = [check["rule"] for check in checks if check["ok"] is None]
+                notice(f"  not judged as long as that is so: {', '.join(left)}" if left else "", not left)
             raise
     task = wanted.spec["tasks"][0]
     document = {
