@@ -1,12 +1,9 @@
 """Entry of the dashboard: the pages and how they are reached."""
 
-from pathlib import Path
-
 import streamlit as st
 
 from dashboard.words import public
 
-HERE = Path(__file__).parent / "app_pages"
 PAGES = {  # file -> title, symbol; the address of a page is the name of its file
     "overview": ("Overview", ":material/home:"),
     "leaderboard": ("Leaderboard", ":material/leaderboard:"),
@@ -24,6 +21,6 @@ st.set_page_config(page_title="Arena", page_icon="\N{STADIUM}", layout="wide")
 pages = [
     st.Page(f"app_pages/{name}.py", title=title, icon=icon, url_path=name, default=name == "overview")
     for name, (title, icon) in PAGES.items()
-    if (HERE / f"{name}.py").exists() and not (name == "register" and public())
+    if not (name == "register" and public())
 ]
 st.navigation(pages, position="top").run()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,7 +15,6 @@ import streamlit as st
 from arena.cli.output import literal
 from dashboard import style
 
-PAGES = Path(__file__).parent / "app_pages"
 ROWS = 1000  # a table shows at most so many; Streamlit sends the whole frame to the browser
 
 
@@ -31,11 +29,6 @@ def name(text: str) -> str:
 def href(page: str, **query: object) -> str:
     """The address of a page with its choice, for a link column; relative, so it works behind any prefix."""
     return f"{page}?{urlencode({key: str(value) for key, value in query.items()})}"
-
-
-def exists(page: str) -> bool:
-    """Whether there is such a page."""
-    return (PAGES / f"{page}.py").exists()
 
 
 def link(page: str, label: str, icon: str | None = None, **query: object) -> None:

@@ -14,7 +14,7 @@ from arena.scoring import interval
 from arena.store import Store
 from dashboard import elements, style
 from dashboard.reading import FRESH, nothing_yet, reading, state
-from dashboard.words import signed
+from dashboard.words import public, signed
 
 NEWEST = 8
 TIERS = ("suite", "standard", "large", "real", "tiny")  # which board speaks for a domain: the first of these that has one
@@ -133,7 +133,7 @@ st.dataframe(frame, hide_index=True, column_config=columns, key="latest")
 st.subheader("Where to go")
 with st.container(horizontal=True):
     for page, (title, icon, words) in WAYS.items():
-        if elements.exists(page):
+        if not (page == "register" and public()):
             with st.container(width=300, gap=None):
                 elements.link(page, title, icon)
                 st.caption(words)

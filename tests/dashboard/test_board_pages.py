@@ -146,6 +146,17 @@ def test_one_failed_run_stands_on_no_board_but_is_told(at: Callable[[str], Path]
     assert "stands on no board yet" in page("agent").info[0].value
 
 
+def test_strangers_see_the_boards_and_nothing_of_the_host(at: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    home = at("played")
+    assert any("Register" in link.proto.label for link in page("overview").get("page_link"))
+    monkeypatch.setenv("ARENA_DASHBOARD_MODE", "public")
+    for name in PAGES:
+        app = page(name, **({"id": "pace-net"} if name == "agent" else {}))
+        assert not any("Register" in link.proto.label for link in app.get("page_link"))
+        cells = (str(value) for table in app.dataframe for column in table.value for value in table.value[column])
+        assert not any(str(path) in text for path in (home, Path.home()) for text in (*cells, *(element.value for element in app.text)))
+
+
 def test_one_agent_cannot_be_compared(at: Callable[[str], Path]) -> None:
     at("single")
     assert "needs two" in page("compare").info[0].value
