@@ -42,7 +42,7 @@ class Worker:
             if job is not None:
                 self.do(job, owner)
                 continue
-            run = self.store.next_queued(owner) or self._stalled(owner)
+            run = self._stalled(owner) or self.store.next_queued(owner)
             if run is not None:
                 self.play(run, owner)
             elif once:

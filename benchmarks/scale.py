@@ -50,7 +50,7 @@ from benchmarks.store import database, size, writers
 SCENARIOS, CHUNK, METRICS = 40, 20, 2  # of every task; scenarios of a chunk; stored values of a scenario (value and score)
 PER_DOMAIN = 5  # tasks
 FAILING = 0.002  # share of scenarios that fail
-LEASE, RENEW, KILL_EVERY = 2.0, 0.4, 0.7  # seconds, with --chaos
+LEASE, RENEW, KILL_EVERY = 2.0, 0.4, 1.0  # seconds, with --chaos
 SAMPLE = 50  # board lines whose draws are compared
 TIMED = ("request_run", "next_queued", "commit_chunk", "finish")
 LIMITS = {"board ms": 100.0, "growth MB": 10.0, "sqlite chunks/s": 500.0, "postgresql chunks/s": 1000.0}
