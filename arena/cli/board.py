@@ -20,19 +20,21 @@ def read_board(store: Store, task_id: int) -> Json:
     import numpy as np
 
     from arena import registry
-    from arena.scoring import interval, ranks
+    from arena.scoring import ranks
     from arena.scoring.bootstrap import FEW
 
     task = store.task(task_id)
     lines = sorted(store.board(task_id, with_draws=True), key=lambda line: -line["headline"])
-    shown = ranks([line["headline"] for line in lines], np.array([line["draws"] for line in lines]).reshape(len(lines), -1))
+    draws = np.array([line["draws"] for line in lines]).reshape(len(lines), -1)
+    shown = ranks([line["headline"] for line in lines], draws)
+    ends = np.percentile(draws.astype(float) - draws[0], [2.5, 97.5], axis=1).T.tolist() if lines else []  # all at once: a tenth of a second less
     names = [line["agent"] for line in lines]
     members = task.config.get("tasks") if task.tier == "suite" else None
     spec = registry.tasks().get(task.name)
     found = []
     for position, line in enumerate(lines):
         played = line["n"] * line["runs"] / len(members or (1,))
-        lo, hi = interval(line["draws"].astype(float) - lines[0]["draws"])
+        lo, hi = ends[position]
         found.append(
             {
                 "position": position + 1, "rank": int(shown.shown[position]),
