@@ -141,7 +141,9 @@ def test_markup_stays_text(visit) -> None:
             found = visit.page.locator(f"[data-testid=stMain] {made}")
             assert found.count() == 0, (path, made, found.first.evaluate("e => e.outerHTML"))
     visit.go(f"scenario?task={ODD_TASK}")
-    assert ODD_AGENTS[0] in visit.page.locator("[data-testid=stDataFrame]").first.text_content()  # the table that screen readers read
+    visit.page.locator("[data-testid=stDataFrame]").first.scroll_into_view_if_needed()  # tables are drawn where they are seen
+    shown = "name => [...document.querySelectorAll('[data-testid=stDataFrame]')].some(table => table.textContent.includes(name))"
+    visit.page.wait_for_function(shown, arg=ODD_AGENTS[0], timeout=20_000)  # the table that screen readers read
 
 
 @pytest.mark.parametrize("visit", [{"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}], indirect=True)
