@@ -40,8 +40,8 @@ from arena.domain import Domain, Metric, Mode, Record, Role
 from arena.engines import Chunk, Played, Work
 from arena.engines.inline import Done
 from arena.rollout import Episode, Failure, Timing
-from arena.scoring import suite_standing
 from arena.scoring import standing as standing_of_scores
+from arena.scoring import suite_standing
 from arena.store import Store, open_store, schema
 from arena.task import Task
 from arena.worker import Worker
@@ -187,15 +187,18 @@ def timed(seconds: dict[str, array[float]]) -> None:
     """Note how long the calls in `TIMED` take in this process."""
     for name in TIMED:
         seconds[name] = array("f")
+        setattr(Store, name, _timed(getattr(Store, name), seconds[name]))
 
-        def call(self: Store, *args: Any, _plain: Any = getattr(Store, name), _notes: array[float] = seconds[name], **kwargs: Any) -> Any:
-            begun = time.perf_counter()
-            try:
-                return _plain(self, *args, **kwargs)
-            finally:
-                _notes.append(time.perf_counter() - begun)
 
-        setattr(Store, name, call)
+def _timed(plain: Callable[..., Any], notes: array[float]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        begun = time.perf_counter()
+        try:
+            return plain(*args, **kwargs)
+        finally:
+            notes.append(time.perf_counter() - begun)
+
+    return call
 
 
 @contextmanager
