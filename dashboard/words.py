@@ -6,6 +6,7 @@ import os
 import re
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 SIGNS = {"queued": "…", "running": "▶", "stalled": "⚠", "complete": "✓", "done": "✓", "failed": "✗", "cancelled": "⊘"}
 FOLDERS = re.compile(r"(?<![\w/:.])(?:~|[A-Za-z]:)?(?:[/\\][^/\\\s'\",:;()<>]+)+[/\\]")
@@ -33,7 +34,10 @@ def whole(key: str, low: int, high: int | None = None) -> int | None:
         return None
     if text.isascii() and text.isdecimal() and len(text) < 16 and low <= int(text) and (high is None or int(text) <= high):
         return int(text)
-    st.query_params.pop(key)
+    try:
+        st.query_params.pop(key)
+    except StreamlitAPIException:
+        pass  # a field of this page holds it, and corrects it itself
     st.info("The address asks for a number that is not here; it was left out.", icon=":material/info:")
     return None
 
