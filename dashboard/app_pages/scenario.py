@@ -76,12 +76,17 @@ def asked_run(store: Store, task_name: str) -> Json | None:
     return run
 
 
-def references(store: Store, task: TaskRow, index: int) -> dict[str, float]:
-    """What is known of the scenario itself: its references, its group."""
-    return {what: float(values[index]) for what, values in store.task_vectors(task.id).items()}
+def references(store: Store, task: TaskRow, index: int) -> tuple[dict[str, float], float]:
+    """What is known of the scenario itself (its references, its group), and the score of its bound: 1, unless the task divides all scenarios
+    by their mean gap; then an easy scenario's bound lies below 1 and a large one's above."""
+    vectors = store.task_vectors(task.id)
+    known = {what: float(values[index]) for what, values in vectors.items()}
+    if task.normalise != "task" or not {"ref0", "ref1"} <= set(known):
+        return known, 1.0
+    return known, (known["ref1"] - known["ref0"]) / float((vectors["ref1"] - vectors["ref0"]).mean())
 
 
-def facts(task: TaskRow, known: dict[str, float], metrics: list[Json]) -> None:
+def facts(task: TaskRow, known: dict[str, float], bound: float, metrics: list[Json]) -> None:
     primary = next((m for m in metrics if m["role"] == "primary"), None)
     unit = f" {primary['unit']}" if primary is not None and primary["unit"] else ""
     groups = task.config.get("groups") or []
@@ -90,13 +95,13 @@ def facts(task: TaskRow, known: dict[str, float], metrics: list[Json]) -> None:
             if what == "group" and 0 <= value < len(groups):
                 st.metric("group", str(groups[int(value)]), width="content")
             elif what in ("ref0", "ref1"):
-                words = {"ref0": "textbook (score 0)", "ref1": "bound (score 1)"}[what]
+                words = {"ref0": "textbook (score 0)", "ref1": f"bound (score {bound:.3g})"}[what]
                 st.metric(words, f"{value:.4g}", width="content", help=f"{primary['name']}{unit}" if primary is not None else None)
             elif what != "cluster":
                 st.metric(what, f"{value:.4g}", width="content")
 
 
-def dots(frame: pd.DataFrame, what: str, known: dict[str, float]) -> go.Figure:
+def dots(frame: pd.DataFrame, what: str, known: dict[str, float], bound: float) -> go.Figure:
     """Each agent's score here, best on top; what failed is marked."""
     drawn = style.figure(140 + 24 * len(frame))
     labels = [style.axis_label(agent) for agent in frame["agent"]]
@@ -107,7 +112,7 @@ def dots(frame: pd.DataFrame, what: str, known: dict[str, float]) -> go.Figure:
                 x=frame[what][here], y=np.array(labels)[here], name=words, mode="markers", marker={"color": colour, "symbol": symbol, "size": 10},
                 hovertemplate="%{y}: %{x:.4f}<extra></extra>",
             )  # fmt: skip
-    lines = {0.0: "0: textbook", 1.0: "1: bound"} if what == "score" else {known[ref]: ref for ref in ("ref0", "ref1") if ref in known}
+    lines = {0.0: "0: textbook", bound: f"{bound:.3g}: bound"} if what == "score" else {known[ref]: ref for ref in ("ref0", "ref1") if ref in known}
     for place, words in lines.items():
         style.line_at(drawn, place, words)
     drawn.update_xaxes(title=style.axis_label(what))
@@ -117,8 +122,8 @@ def dots(frame: pd.DataFrame, what: str, known: dict[str, float]) -> go.Figure:
 
 
 def results(store: Store, task: TaskRow, index: int) -> pd.DataFrame:
-    metrics, known = store.metrics(task.id), references(store, task, index)
-    facts(task, known, metrics)
+    metrics, (known, bound) = store.metrics(task.id), references(store, task, index)
+    facts(task, known, bound, metrics)
     frame = played(store, state(store), task.id, index)
     if frame.empty:
         st.info("No complete ranked run has played it yet.", icon=":material/info:")
@@ -136,7 +141,7 @@ def results(store: Store, task: TaskRow, index: int) -> pd.DataFrame:
     if len(frame) > 1:
         top = frame.head(DRAWN)
         words = f"{what} of {len(top)} agents on scenario {index}: best {top['agent'][0]} with {top[what][0]:.3f}"
-        chart(dots(top, what, known), words, f"scenario-{index}", "dots")
+        chart(dots(top, what, known, bound), words, f"scenario-{index}", "dots")
     table(shown, f"scenario-{index}", "agents", shape, height=400)
     return frame
 
