@@ -48,13 +48,14 @@ from arena.worker import Worker
 from benchmarks.store import database, size, writers
 
 SCENARIOS, CHUNK, METRICS = 40, 20, 2  # of every task; scenarios of a chunk; stored values of a scenario (value and score)
+CHUNKS = -(-SCENARIOS // CHUNK)  # of a run
 PER_DOMAIN = 5  # tasks
 FAILING = 0.002  # share of scenarios that fail
 LEASE, RENEW, KILL_EVERY = 2.0, 0.4, 1.0  # seconds, with --chaos
 SAMPLE = 50  # board lines whose draws are compared
 TIMED = ("request_run", "next_queued", "commit_chunk", "finish")
 LIMITS = {"board ms": 100.0, "growth MB": 10.0, "sqlite chunks/s": 500.0, "postgresql chunks/s": 1000.0}
-PER_MEASUREMENT, PER_RUN, PER_STANDING = 11, 1000, 9000  # bytes of a SQLite file, at most
+BYTES = {"measurement": 11, "run": 700, "chunk": 160, "line": 9000}  # of a SQLite file, at most
 
 
 # ---- a world where nothing happens --------------------------------------------------------------------------------------------
@@ -150,7 +151,8 @@ class Null:
 
 @dataclass(frozen=True)
 class Plan:
-    """Who plays what: run r is task r mod tasks, then the next agent, then the next seed."""
+    """Who plays what: run r is agent r mod agents, then the next task, then the next seed. With few agents two workers often finish runs of
+    the same one at the same time, with many hardly ever."""
 
     runs: int
     agents: int
@@ -158,11 +160,11 @@ class Plan:
 
     def of(self, run: int) -> tuple[int, int, int]:
         """(task, agent, seed)"""
-        return run % self.tasks, run // self.tasks % self.agents, run // (self.tasks * self.agents)
+        return run // self.agents % self.tasks, run % self.agents, run // (self.tasks * self.agents)
 
     def seeds(self, task: int, agent: int) -> int:
         """How many runs an agent has on a task."""
-        return len(range(agent * self.tasks + task, self.runs, self.tasks * self.agents))
+        return len(range(task * self.agents + agent, self.runs, self.tasks * self.agents))
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -304,11 +306,10 @@ def derived(plan: Plan, digests: Sequence[str], task: int, agent: int) -> tuple[
 
 
 def check_counts(store: Store, plan: Plan, report: Report) -> None:
-    chunks = -(-SCENARIOS // CHUNK)
     failures = sum(int(outcome(*plan.of(run), 0, SCENARIOS)[1].sum()) for run in range(plan.runs))
     report.equal("runs complete", store.overview()["complete"], plan.runs)
     with store.reading() as connection:
-        for table, each in ((schema.chunks, chunks), (schema.measurements, chunks * METRICS), (schema.timings, chunks)):
+        for table, each in ((schema.chunks, CHUNKS), (schema.measurements, CHUNKS * METRICS), (schema.timings, CHUNKS)):
             report.equal(table.name, connection.scalar(select(func.count()).select_from(table)), plan.runs * each)
         report.equal("failures", connection.scalar(select(func.count()).select_from(schema.failures)), failures)
         entries = schema.entries.c
@@ -403,8 +404,9 @@ def check_size(store: Store, plan: Plan, before: int, report: Report) -> None:
     report.figures |= {"MB of the database": added / 1e6, "board lines": float(lines)}
     if store.is_postgres:
         return
-    bound = PER_MEASUREMENT * measurements + PER_RUN * plan.runs + PER_STANDING * lines
-    words = f"{added / 1e6:.1f} of {bound / 1e6:.1f} MB: {PER_MEASUREMENT} B/measurement + {PER_RUN} B/run + {PER_STANDING} B/line"
+    counts = {"measurement": measurements, "run": plan.runs, "chunk": plan.runs * CHUNKS, "line": lines}
+    bound = sum(BYTES[what] * number for what, number in counts.items())
+    words = f"{added / 1e6:.1f} of {bound / 1e6:.1f} MB: " + " + ".join(f"{size} B/{what}" for what, size in BYTES.items())
     report.check("size of the file", added <= bound, words)
 
 
@@ -445,8 +447,7 @@ def simulate(place: Place, plan: Plan, workers: int, chaos: bool, rates: int) ->
     report.figures |= {"requests/s": plan.runs / seconds}
     seconds, killed = together([(work, (place, plan, chaos))] * workers, random.Random(1) if chaos else None)
     worked = notes(place)
-    chunks = plan.runs * -(-SCENARIOS // CHUNK)
-    report.figures |= {"runs/s": plan.runs / seconds, "chunks/s, all included": chunks / seconds, "seconds of playing": seconds}
+    report.figures |= {"runs/s": plan.runs / seconds, "chunks/s, all included": plan.runs * CHUNKS / seconds, "seconds of playing": seconds}
     if chaos:
         report.figures["workers killed"] = killed
         report.check("workers were killed", killed > 0, str(killed))
@@ -469,7 +470,7 @@ def check_rates(place: Place, workers: int, chunks: int, report: Report) -> None
     """Chunk commits through the store, into the full database; of chunks of 100 scenarios and 5 metrics."""
     with open_store(place.url, place.home) as store:
         kind = "postgresql" if store.is_postgres else "sqlite"
-        rates = {number: writers(store, place.url, number, chunks) for number in sorted({1, workers})}
+        rates = {number: writers(store, place.url, number, chunks) for number in sorted({1, max(2, workers)})}
     report.figures |= {f"chunk commits/s, {number} writers": rate for number, rate in rates.items()}
     limit = LIMITS[f"{kind} chunks/s"]
     report.check(f"chunk commits/s above {limit:.0f}", max(rates.values()) >= limit, f"{max(rates.values()):.0f}")
