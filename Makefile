@@ -44,7 +44,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.engines
 
 dashboard: $(VENV)/.installed
-	$(BIN)/streamlit run dashboard/app.py
+	$(BIN)/arena dashboard --with-worker
 
 clean:
 	rm -rf $(VENV) build *.egg-info .arena
