@@ -40,6 +40,7 @@ def simulated(*arguments):
     return report
 
 
+@pytest.mark.slow  # it kills workers at random moments and measures memory: a busy machine has shown it to take minutes
 def test_killed_workers_lose_and_double_nothing_and_what_is_wrong_shows(tmp_path):
     plan, home, lines = (200, 2, 20), tmp_path / "there", "40 board lines as derived, 40 of them with their draws"
     report = simulated("--runs", plan[0], "--agents", plan[1], "--tasks", plan[2], "--chaos", "--home", home)
