@@ -18,6 +18,7 @@ from arena.task import Task
 
 Json = dict[str, Any]
 LOOK = 1.0  # seconds between looks at an empty queue
+KEPT = 10_000  # jobs and runs that a worker remembers: it may work for months
 TRIES = 3  # at a run that the machine keeps from being played
 
 
@@ -31,7 +32,8 @@ class Worker:
     tell: Callable[[str], None] = lambda text: None
     begin: Callable[[RunRow, Task, str], None] = lambda run, task, agent: None
     report: Report | None = None
-    done: Json = field(default_factory=lambda: {"jobs": [], "runs": []})
+    done: Json = field(default_factory=lambda: {"jobs": [], "runs": []})  # the newest `KEPT` of each
+    total: Counter[str] = field(default_factory=Counter)  # jobs, runs; failed ones of both
     tries: Counter[int] = field(default_factory=Counter)
 
     def run(self, once: bool = False) -> Json:
@@ -61,6 +63,11 @@ class Worker:
                     raise
         return None
 
+    def _note(self, what: str, row: Json) -> None:
+        self.total.update((what, "failed") if row["status"] == "failed" else (what,))
+        self.done[what].append(row)
+        del self.done[what][:-KEPT]
+
     # ---- jobs -----------------------------------------------------------------------------------------------------
 
     def do(self, job: JobRow, owner: str) -> None:
@@ -86,7 +93,7 @@ class Worker:
             self.store.event(None, "error", str(result["code"]), str(result["message"]), job_id=job.id)
         words = f"run {run_id}" if run_id is not None else str((result or {}).get("agent") or (result or {}).get("message"))
         self.tell(f"job {job.id} ({job.kind}) {status}: {words}")
-        self.done["jobs"].append({"job": job.id, "kind": job.kind, "status": status, "run": run_id, "result": result})
+        self._note("jobs", {"job": job.id, "kind": job.kind, "status": status, "run": run_id, "result": result})
 
     def _request(self, spec: Json) -> int:
         task, candidate = registry.task(str(spec["task"])), registry.candidate(str(spec["agent"]))
@@ -124,7 +131,7 @@ class Worker:
             self._set_aside(run, owner, error)
         run = self.store.run_row(run.id)
         self.tell(f"run {run.id}: {run.status}" + (f" ({error.message})" if error else ""))
-        self.done["runs"].append({"run": run.id, "status": run.status, "error": error and error.code})
+        self._note("runs", {"run": run.id, "status": run.status, "error": error and error.code})
 
     def _set_aside(self, run: RunRow, owner: str, error: ArenaError) -> None:
         """A run that could not be played: failed where it cannot be loaded at all, else it waits for another try, if not for ever."""

@@ -171,13 +171,13 @@ def worker(
                 notice("stopped; what was under way waits for the next worker", quiet)
     finally:
         seat.close()
-    failed = [row for row in [*done["jobs"], *done["runs"]] if row["status"] == "failed"]
+    total = one.total
 
     def text() -> None:
-        print(f"{len(done['jobs'])} jobs and {len(done['runs'])} runs, {len(failed)} failed")
+        print(f"{total['jobs']} jobs and {total['runs']} runs, {total['failed']} failed")
 
     deliver("arena.worked/1", done, as_json, text)
-    return EXIT_USAGE if failed else 0
+    return EXIT_USAGE if total["failed"] else 0
 
 
 def chosen_engine(engine: str | None, workers: int | None) -> Any:

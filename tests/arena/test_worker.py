@@ -125,3 +125,10 @@ def test_two_workers_share_what_waits(kept, tiny, tmp_path):
     for thread in workers:
         thread.join()
     assert sorted(done[0] + done[1]) == [1, 2, 3, 4, 5, 6] and kept.board(TASK)[0]["runs"] == 6
+
+
+def test_a_worker_remembers_its_newest_runs_and_counts_all(kept, tiny, monkeypatch):
+    monkeypatch.setattr("arena.worker.KEPT", 2)
+    rows = [request(kept, tiny, registry.candidate("const"), seed) for seed in range(3)]
+    worker = Worker(kept, Inline())
+    assert [run["run"] for run in worker.run(once=True)["runs"]] == [row.id for row in rows[1:]] and worker.total == {"runs": 3}
