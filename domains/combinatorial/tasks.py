@@ -1,0 +1,98 @@
+"""The tasks of combinatorial optimisation: which instances, and which solutions they are measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from arena.making import validated
+from arena.settings import data_root
+from arena.task import Task
+from domains.combinatorial import DOMAIN
+from domains.combinatorial.best import load_best
+from domains.combinatorial.checker import evaluate
+from domains.combinatorial.kernel import Combinatorial, Instances, Problem
+from domains.combinatorial.references import references, with_textbook
+from domains.combinatorial.scenarios import CAPACITY, HARD, KNOWN, SPREAD, drawn, drawn_hard, instances, known
+
+FROZEN = Path(__file__).parent / "frozen"
+PATIENCE = {"bank_s": 30.0}  # seconds per instance an agent in a process of its own may think, beside what each decision is given
+DRAWN: dict[str, tuple[Problem, int]] = {  # name -> problem, its size as the field counts it
+    "tsp20-tiny-v1": ("tsp", 20),
+    "atsp20-tiny-v1": ("atsp", 20),
+    "cvrp20-tiny-v1": ("cvrp", 20),
+    "op20-tiny-v1": ("op", 20),
+    "kp50-tiny-v1": ("kp", 50),
+    "tsp100-v1": ("tsp", 100),
+    "cvrp100-v1": ("cvrp", 100),
+    "atsp100-v1": ("atsp", 100),
+    "op100-v1": ("op", 100),
+    "kp200-hard-v1": ("kp", 200),
+    "tsp200-v1": ("tsp", 200),
+    "tsp500-v1": ("tsp", 500),
+    "tsp1000-v1": ("tsp", 1000),
+    "cvrp200-v1": ("cvrp", 200),
+}
+
+
+def load(name: str, **parameters: Any) -> Task:
+    """The task called `name`. Raises ArenaError `data.missing` where it wants files that are not there."""
+    make = (lambda: _drawn(name)) if name in DRAWN else (lambda: _files(name))
+    return make(**validated(make, parameters, f"combinatorial/{name}", "task.parameters"))
+
+
+def unsolved(name: str, split: str, indices: Sequence[int], seeds: Sequence[int]) -> Instances:
+    """Drawn instances of a task without a best solution (`best` NaN): what `best_solve` solves."""
+    problem, n = DRAWN[name]
+    if name.startswith("kp200-hard"):
+        return instances(**drawn_hard(n, seeds, indices))
+    if split == "test" and problem == "tsp" and n in KNOWN:
+        return instances(coords=known(n)[list(indices)])
+    return instances(**drawn(problem, n, seeds))
+
+
+def _spec(name: str) -> dict[str, Any]:
+    spec = next(task for task in DOMAIN.tasks if task.name == name)
+    return {"id": f"combinatorial/{name}", "tier": spec.tier, "n": spec.n, "summary": spec.summary, "frozen": FROZEN / name}
+
+
+def _drawn(name: str) -> Task:
+    problem, n = DRAWN[name]
+    domain = Combinatorial(problem, n + 1 if problem in ("cvrp", "op") else n)
+    domain.sampler = lambda seeds: with_textbook(domain, unsolved(name, "train", [seed % 300 for seed in seeds], seeds))
+
+    def draw(split: str, indices: Sequence[int], seeds: Sequence[int]) -> Instances:
+        found = unsolved(name, split, indices, seeds)
+        if split != "test":
+            return with_textbook(domain, found)
+        best, rows = load_best(name), list(indices)
+        solution = (torch.from_numpy(best.order[rows]), torch.from_numpy(best.via[rows]))
+        return replace(found, best=evaluate(problem, found, *solution).cost)
+
+    config: dict[str, Any] = {"problem": problem, "n": n, "best": {k: v for k, v in load_best(name).about.items() if k != "command"}}
+    if problem == "cvrp":
+        config["capacity"] = CAPACITY[n]
+    if name.startswith("kp200-hard"):
+        config |= {"hard": True, "classes": list(HARD), "group_size": SPREAD}
+    return Task(
+        **_spec(name),
+        domain=domain,
+        config=config,
+        draw=draw,
+        references=references,
+        normalise="task",
+        bounded=load_best(name).optimal,
+        groups=HARD if config.get("hard") else (),
+        chunk=32 if n <= 50 else 128 if problem == "atsp" or n > 100 else 250,
+        limits=PATIENCE,
+    )
+
+
+def _files(name: str) -> Task:
+    from domains.combinatorial.files import benchmark  # reads the user's files
+
+    raise NotImplementedError(benchmark, data_root, Callable)
