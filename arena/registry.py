@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+OWN_FILE = "file"  # DOMAIN/file(path=...): one instance of the user's, as a task
 OURS = "arena-bench"  # the distribution whose agents need no walls
 REFERENCE = re.compile(r"(?P<name>[^@()]+)(@(?P<version>\d+))?(\((?P<parameters>.*)\))?", re.DOTALL)
 
@@ -51,6 +52,7 @@ class DomainSpec:
     """A domain as listed. Targets are `module:attribute`, imported on first use.
 
     load: (task name, **parameters) -> Task
+    solve: module that makes a task of one file of the user's and writes down what came of it (docs/cli.md, `arena solve`)
     check: (folder) -> reports on the user's data files; figures: module that draws; bench: () -> the domain's speed figures
     suite: the tasks whose mean is the domain's score
     """
@@ -62,6 +64,7 @@ class DomainSpec:
     check: str = ""
     figures: str = ""
     bench: str = ""
+    solve: str = ""
     suite: tuple[str, ...] = ()
 
 
@@ -248,9 +251,15 @@ def versions_of(name: str, known: Iterable[str]) -> list[str]:
 
 @cache
 def task(reference: str) -> Task:
-    """The task of that id; `name` without `-vN` is the newest version. Raises ArenaError `unknown.task` suggesting near names."""
+    """The task of that id; `name` without `-vN` is the newest version. Raises ArenaError `unknown.task` suggesting near names.
+
+    `DOMAIN/file(path=...)` is one instance file of the user's, made a task by the domain's `solve`.
+    """
     name, _, parameters = parse(reference)
     known = tasks()
+    if name.endswith(f"/{OWN_FILE}") and domain_of(name).solve:
+        own: Task = load(f"{domain_of(name).solve}:load")(**parameters)
+        return replace(own, reference=reference)
     if name not in known:
         versions = versions_of(name, known)
         if not versions:
