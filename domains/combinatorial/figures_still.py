@@ -1,0 +1,56 @@
+"""The same pictures as files that stand still: SVG, PNG, PDF, drawn by Matplotlib (which PyVRP brings along), on a white ground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from domains.combinatorial.figures_style import LEGEND, Layer, Picture
+
+MARKER = {
+    "circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "cross": "P", "x": "X", "pentagon": "p", "star": "*",
+}  # fmt: skip
+LINE = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (9, 3))}
+PIXEL = 0.75  # points
+STILL = (".svg", ".png", ".pdf")
+
+
+def still(picture: Picture, path: Path) -> None:
+    """Write the picture to a file; its ending says which kind (STILL). The same picture gives the same file."""
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title("\n".join(picture.lines), loc="left", fontsize=10)
+    axes.set_xlabel(picture.axes[0])
+    axes.set_ylabel(picture.axes[1])
+    axes.grid(True, color=(0.5, 0.5, 0.5, 0.2))
+    axes.set_axisbelow(True)
+    if picture.equal:
+        axes.set_aspect("equal", "box")
+    if picture.heat is not None:
+        low, high = picture.span
+        image = axes.imshow(picture.heat, cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
+        figure.colorbar(image, ax=axes, label=picture.scale, shrink=0.8)
+    listed = len(picture.layers) <= LEGEND
+    for layer in picture.layers:
+        _draw(axes, layer, listed)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower left", ncols=3, fontsize=8, frameon=False)
+    with rc_context({"svg.hashsalt": "arena", "svg.fonttype": "none"}):
+        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else None)
+
+
+def _draw(axes: Axes, layer: Layer, listed: bool) -> None:
+    label = layer.name if (listed or not layer.minor) and len(layer.x) else "_" + layer.name
+    if layer.width:
+        axes.plot(layer.x, layer.y, color=layer.colour, linewidth=layer.width * PIXEL, linestyle=LINE[layer.dash], label=label)
+        label = "_" + layer.name
+    if layer.marked:
+        area = (np.asarray(layer.size, np.float64) * PIXEL) ** 2
+        ring = {"facecolors": "none", "edgecolors": layer.colour, "linewidths": 1.0} if layer.hollow else {"color": layer.colour, "linewidths": 0}
+        axes.scatter(layer.x, layer.y, s=area, marker=MARKER[layer.symbol], label=label, zorder=3, **ring)
