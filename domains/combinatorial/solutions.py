@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +84,19 @@ def check_solution(raw: RawInstance, routes: Sequence[Sequence[int]], stated: fl
         found, what = float(raw.prize[[0, *(node for route in routes for node in route)]].sum()), "collect"
     if stated is not None and abs(found - stated) > slack + 1e-9 * abs(found):
         said = f"the file says {_shown(stated)}, the routes {what} {_shown(found)}"
-        raise _wrong(raw, said, f"{_rounding(raw, routes)}; correct the file's number, or read the instance with the other rounding")
+        raise _wrong(raw, said, "correct the file's number" if raw.prize is not None else f"{_rounding(raw, routes)}: correct the file's number")
     return found
 
 
 def length(raw: RawInstance, routes: Sequence[Sequence[int]]) -> float:
     """Length of all routes, each from index 0 and back."""
-    total = 0.0
-    for route in routes:
-        walk = np.array([0, *route, 0])
-        total += float(_edges(raw, walk[:-1], walk[1:], raw.metric).sum())
-    return total
+    ends = [(a, b) for route in routes for a, b in pairwise((0, *route, 0))]
+    a, b = np.array(ends, np.int64).reshape(-1, 2).T
+    if raw.matrix is not None:
+        return float(raw.matrix[a, b].sum())
+    assert raw.coords is not None
+    points = torch.from_numpy(raw.coords)
+    return float(measure(raw.metric, points[a], points[b]).sum())
 
 
 def kernel_form(routes: Sequence[Sequence[int]], width: int) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
@@ -237,26 +240,14 @@ def _visited(raw: RawInstance, routes: Sequence[Sequence[int]]) -> None:
         raise _wrong(raw, f"{listed} {'is' if len(missing) == 1 else 'are'} not visited", "visit every one")
 
 
-def _edges(raw: RawInstance, a: NDArray[Any], b: NDArray[Any], metric: str) -> NDArray[np.float64]:
-    if raw.matrix is not None:
-        return raw.matrix[a, b].astype(np.float64)
-    assert raw.coords is not None
-    points = torch.from_numpy(raw.coords)
-    return np.asarray(measure(metric, points[a], points[b]))
-
-
 def _rounding(raw: RawInstance, routes: Sequence[Sequence[int]] = ()) -> str:
     """How distances were rounded, and what routes would be long the other way."""
-    if raw.metric not in ("euclid", "EUC_2D"):
+    used = {"euclid": "unrounded", "EUC_2D": "rounded by nint"}
+    if raw.metric not in used:
         return f"distances are {raw.metric}"
     other = "EUC_2D" if raw.metric == "euclid" else "euclid"
-    used = {"euclid": "unrounded", "EUC_2D": "rounded by nint"}
-    said = f"distances are {used[raw.metric]}"
-    if not routes or raw.prize is not None:
-        return said
-    walks = [np.array([0, *route, 0]) for route in routes]
-    total = sum(float(_edges(raw, walk[:-1], walk[1:], other).sum()) for walk in walks)
-    return f"{said} ({used[other]}: {_shown(total)})"
+    added = f" ({used[other]}: {_shown(length(replace(raw, metric=other), routes))})" if routes else ""
+    return f"distances are {used[raw.metric]}{added}"
 
 
 def _named(raw: RawInstance, node: int) -> str:
