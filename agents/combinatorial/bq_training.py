@@ -1,0 +1,205 @@
+"""Training of bq-nco: imitate the next choice of well solved instances, in every sub-instance their solutions pass through.
+
+`labels_of` makes the labels where HOME does not hold them yet; `train` goes on where an interrupted run stopped, bit for bit: step s draws its
+batch from (seed, s) alone. What is saved and validated is the average of the weights over the last steps. Validation: greedy solutions of
+labelled instances kept apart, their mean gap to the label.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.combinatorial.bq_data import GRID, Batch, Labels
+from agents.combinatorial.bq_decode import K, given, greedy, whole, worth
+from agents.combinatorial.bq_labels import EFFORT, load_labels, make_labels
+from agents.combinatorial.bq_net import SHAPES, BqNet, Shape, spec
+from arena.errors import ArenaError
+from arena.learning.checkpoints import load_checkpoint, save_checkpoint
+from domains.combinatorial.kernel import Instances
+from domains.combinatorial.scenarios import instances
+
+VALID = 512  # labels kept apart
+CLIP, DECAY, WARM = 1.0, 0.999, 0.05  # of the gradient's norm; of the average of weights; share of the steps over which the rate rises
+FLOOR = 0.01  # of the highest rate, at the end
+Log = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """labels: solved instances, VALID of them kept apart; batch: sub-instances per step; steps: of a run, unless said otherwise
+    every: steps between checkpoints and validations; rate: highest learning rate; effort: of the labels, times their default"""
+
+    shape: str
+    labels: int
+    batch: int
+    steps: int
+    rate: float
+    every: int
+    device: str = "cpu"
+    effort: int = 1
+
+
+SIZES = {
+    "cpu": Size("cpu", 20_000, 256, 10_000, 2e-3, 500),
+    "full": Size("full", 1_000_000, 1024, 100_000, 1e-3, 2000, "cuda", effort=4),
+}
+
+
+def loss_of(net: BqNet, batch: Batch) -> Tensor:
+    """Mean cross-entropy between the shares of the right answers and the network's choice among the legal ones."""
+    logits = net(batch.token, batch.left, batch.legal).flatten(1)
+    logp = logits.masked_fill(~batch.allowed, -torch.inf).log_softmax(1)
+    return -torch.where(batch.target > 0, batch.target * logp, 0.0).sum(1).mean()
+
+
+def scenario_of(arrays: dict[str, Any]) -> tuple[Instances, Tensor, Tensor]:
+    """Labels as stored, as instances with what their solutions are worth (order and via too)."""
+    names = ("demand", "capacity", "prize", "budget")
+    found = {name: arrays[name] for name in names if name in arrays}
+    if "coords" in arrays:
+        found["coords"] = arrays["coords"].astype(np.float64) / GRID
+    order = torch.from_numpy(arrays["order"]).long()
+    via = torch.from_numpy(arrays["via"]).bool() if "via" in arrays else torch.zeros(len(order), 0, dtype=torch.bool)
+    return instances(**found), order, via
+
+
+class Validation:
+    """Labelled instances kept apart."""
+
+    def __init__(self, problem: str, arrays: dict[str, Any], device: torch.device) -> None:
+        scenario, order, via = scenario_of(arrays)
+        self.given = given(problem, scenario.to(device))
+        solved = whole(self.given)
+        solved.order, solved.via = order.to(device), via.to(device)
+        self.best = worth(self.given, solved)
+
+    def gap(self, net: BqNet) -> float:
+        """% by which greedy solutions are worse than the labels, on average."""
+        found = worth(self.given, greedy(net, self.given, whole(self.given), K))
+        return float(100 * ((found - self.best) / self.best.abs()).mean())
+
+
+def rate_at(step: int, steps: int, highest: float) -> float:
+    """One cycle: up in a straight line, down as a cosine."""
+    warm = max(1, int(WARM * steps))
+    if step < warm:
+        return highest * (step + 1) / warm
+    return highest * (FLOOR + (1 - FLOOR) * (0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))))
+
+
+def train(
+    problem: str, n: int, *, seed: int, steps: int | None, folder: Path, home: Path, log: Log, size: str = "cpu", shape: Shape | None = None
+) -> None:
+    """Write a checkpoint folder (config.json, *.safetensors, training.jsonl); go on where `folder` holds an unfinished run of the same kind.
+
+    home: where labels are kept (`labels/tsp20`, ...). Raises ArenaError `train.device` where the size wants a GPU that is not there,
+    `train.folder` where the folder holds another run, `train.diverged` where the loss is not finite, and what making labels raises.
+    """
+    setting = SIZES[size]
+    if setting.device == "cuda" and not torch.cuda.is_available():
+        raise ArenaError("train.device", f"size {size!r} wants a CUDA device and there is none", "train with size=cpu")
+    device, steps, shape = torch.device(setting.device), steps or setting.steps, shape or SHAPES[setting.shape]
+    run = {"problem": problem, "n": n, "seed": seed, "steps": steps, "shape": shape.to_dict(), **asdict(setting)}
+    torch.manual_seed(seed)
+    learner = Learner(problem, shape, device, setting.rate)
+    done, seconds, lines = learner.resume(folder, run)
+    if done >= steps:
+        return
+    arrays = labels_of(problem, n, setting.labels, setting.effort * EFFORT[problem], home, log)
+    valid = Validation(problem, {name: array[:VALID] for name, array in arrays.items()}, device)
+    labels = Labels(problem, {name: array[VALID:] for name, array in arrays.items()}, device, ladder=setting.device == "cuda")
+    began, losses = perf_counter() - seconds, []
+    for step in range(done, steps):
+        batch = labels.batch(setting.batch, np.random.default_rng((seed, step)))
+        losses.append(learner.learn(batch, step, rate_at(step, steps, setting.rate)))
+        finished = step + 1 == steps
+        if finished or (step + 1) % setting.every == 0:
+            loss = float(torch.stack(losses).mean())
+            losses = []
+            if not math.isfinite(loss):
+                raise ArenaError("train.diverged", f"step {step + 1}: the loss is not finite", f"the last good checkpoint is in {folder}")
+            line = {"step": step + 1, "loss": round(loss, 5), "gap": round(valid.gap(learner.average), 4)}
+            lines.append({**line, "seconds": round(perf_counter() - began, 1)})
+            learner.save(folder, {"run": run, "done": step + 1, "seconds": lines[-1]["seconds"]}, finished, lines)
+            log(lines[-1])
+
+
+def labels_of(problem: str, n: int, count: int, effort: int, home: Path, log: Log) -> dict[str, Any]:
+    """The first `count` labels of this kind, made where they are not there yet."""
+    folder = home / "labels" / f"{problem}{n}"
+    make_labels(problem, n, count, folder, effort, 1, lambda done: log({"labels": float(done)}))
+    return load_labels(folder, count)
+
+
+class Learner:
+    """Network, average of its weights, and optimiser."""
+
+    def __init__(self, problem: str, shape: Shape, device: torch.device, rate: float) -> None:
+        self.net, self.average = (BqNet(problem, shape).to(device) for _ in range(2))
+        self.average.load_state_dict(self.net.state_dict())
+        self.average.requires_grad_(False)
+        self.device = device
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=rate, fused=device.type == "cuda")
+        self.asked = torch.compile(loss_of, dynamic=False) if device.type == "cuda" else loss_of
+
+    def learn(self, batch: Batch, step: int, rate: float) -> Tensor:
+        """One step; its loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss = self.asked(self.net, batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), CLIP)
+        self.optimizer.step()
+        keep = min(DECAY, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), 1 - keep)
+        return loss.detach()
+
+    def save(self, folder: Path, config: dict[str, Any], finished: bool, lines: list[dict[str, float]]) -> None:
+        problem, shape = self.net.problem, self.net.shape
+        parts = {"model": {name: tensor.half() if finished else tensor for name, tensor in self.average.state_dict().items()}}
+        if not finished:
+            state = self.optimizer.state_dict()["state"]
+            moments = {f"{which}.{name}": tensor for which, entry in state.items() for name, tensor in entry.items()}
+            parts |= {"raw": self.net.state_dict(), "optimizer": moments}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        save_checkpoint(folder, {"spec": spec(problem), "shape": shape.to_dict(), **config}, parts)
+
+    def resume(self, folder: Path, run: dict[str, Any]) -> tuple[int, float, list[dict[str, float]]]:
+        """Load an unfinished run of this kind: steps done, seconds spent, its log."""
+        if not (folder / "config.json").exists():
+            return 0, 0.0, []
+        shapes: dict[str, Any] = {"model": self.net.shapes()}
+        config = load_checkpoint(folder, spec(self.net.problem), {}).config
+        if config["run"] != run:
+            pairs = [(key, config["run"].get(key), value) for key, value in run.items()]
+            different = ", ".join(f"{key} {there!r} instead of {value!r}" for key, there, value in pairs if there != value)
+            raise ArenaError("train.folder", f"{folder} holds another training run: {different}", "choose another folder, or train as that run did")
+        done = int(config["done"])
+        lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+        if done < run["steps"]:
+            slots = {}
+            for i, parameter in enumerate(self.net.parameters()):
+                shape = tuple(parameter.shape)
+                slots |= {f"{i}.step": (), f"{i}.exp_avg": shape, f"{i}.exp_avg_sq": shape}
+            found = load_checkpoint(folder, spec(self.net.problem), {**shapes, "raw": self.net.shapes(), "optimizer": slots})
+            self.average.load_state_dict(found.parts["model"])
+            self.net.load_state_dict(found.parts["raw"])
+            state = self.optimizer.state_dict()
+            for key, tensor in found.parts["optimizer"].items():
+                which, name = key.split(".")
+                state["state"].setdefault(int(which), {})[name] = tensor
+            self.optimizer.load_state_dict(state)
+        return done, float(config["seconds"]), [line for line in lines if line["step"] <= done]
