@@ -21,6 +21,7 @@ from arena.cli import (
     running,
     sharing,
     showing,
+    solving,
     tasks,
     training,
 )
@@ -58,6 +59,7 @@ app.command("status")(showing.status)
 app.command("worker")(registering.worker)
 app.command("leaderboard")(comparing.leaderboard)
 app.command("compare")(comparing.compare)
+app.command("solve")(solving.solve)
 app.command("check")(contract.check)
 app.add_typer(contract.app, name="new")
 app.command("verify")(checking.verify)

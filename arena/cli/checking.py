@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -187,10 +189,14 @@ def _draw(task: Task, scenario: int, actions: dict[str, Any], path: Path) -> Non
 
     moves = {role: tensor[:, 0] for role, tensor in actions.items()}
     figures = part(registry.domain_of(task.id), "figures").draw(task, scenario, moves)
+    write_page(f"{task.id}, scenario {scenario}", figures, path)
+
+
+def write_page(title: str, figures: Mapping[str, Any], path: Path) -> None:
+    """Plotly figures as one HTML file that needs no network. Raises ArenaError `output.file`."""
     pieces = [drawn.to_html(full_html=False, include_plotlyjs=index == 0) for index, drawn in enumerate(figures.values())]
-    page = (
-        f"<!DOCTYPE html><html><head><meta charset='utf-8'><title>{task.id}, scenario {scenario}</title></head><body>{''.join(pieces)}</body></html>"
-    )
+    head = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{escape(title)}</title>"
+    page = f"<!DOCTYPE html><html><head>{head}</head><body>{''.join(pieces)}</body></html>"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")

@@ -25,5 +25,6 @@ DOMAIN = DomainSpec(
     ),
     load="domains.combinatorial.tasks:load",
     figures="domains.combinatorial.figures",
+    solve="domains.combinatorial.solve",
     suite=("tsp100-v1", "cvrp100-v1", "atsp100-v1", "op100-v1", "kp200-hard-v1"),
 )

@@ -18,6 +18,7 @@ from domains.combinatorial.checker import evaluate
 from domains.combinatorial.distances import METRICS
 from domains.combinatorial.figures_style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, Floats, Layer, Picture, look, plotted, ways
 from domains.combinatorial.kernel import MAXIMISED, Combinatorial, Instances
+from domains.combinatorial.known import Moves, best_of
 
 Edges = set[tuple[int, int]]
 
@@ -39,14 +40,6 @@ class Solution:
         """Pairs of neighbours; undirected ones with the smaller node first."""
         pairs = {pair for route in self.routes for pair in zip(route, route[1:], strict=False)}
         return pairs if directed else {(min(pair), max(pair)) for pair in pairs}
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """The best solution known: order [T] and via [T] (cvrp) as the kernel holds them."""
-
-    order: NDArray[np.generic]
-    via: NDArray[np.generic]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +103,13 @@ def draw(task: Task, index: int, actions: Mapping[str, NDArray[np.generic]]) -> 
     return {name: plotted(picture) for name, picture in pictures(view(task, index, actions)).items()}
 
 
-def view(task: Task, index: int, actions: Mapping[str, NDArray[np.generic]], known: Known | None = None, xy: Floats | None = None) -> View:
+def view(task: Task, index: int, actions: Mapping[str, NDArray[np.generic]], known: Moves | None = None, xy: Floats | None = None) -> View:
     """An episode with the best solution known (`known`; default: the task's own), its nodes at `xy` [N, 2] (default: their coordinates)."""
     domain, scenario = task.domain, task.sample("test", [index])
     assert isinstance(domain, Combinatorial) and isinstance(scenario, Instances)
     found, problem = played(task, scenario, index, actions), domain.problem
     known = known or best_of(task, index)
-    best = None if known is None else solution(problem, scenario, known.order, known.via)
+    best = None if known is None else solution(problem, scenario, *known)
     if xy is None and problem not in ("atsp", "kp"):
         xy = scenario.coords[0].numpy()
         if METRICS[int(scenario.metric)] == "GEO":  # the first column is the latitude
@@ -124,18 +117,6 @@ def view(task: Task, index: int, actions: Mapping[str, NDArray[np.generic]], kno
     status = str(dict(task.config.get("best", {})).get("status", ""))
     best_name = {"optimal": "optimum", "textbook": "textbook rule"}.get(status, "best known")
     return View(problem, scenario, found, best, best_name, xy, _names(problem, scenario), _title(problem, scenario, found, best_name))
-
-
-def best_of(task: Task, index: int) -> Known | None:
-    """The best solution known of a test scenario, where the task has it as a solution and not as a value alone."""
-    from domains.combinatorial.best import load_best
-    from domains.combinatorial.tasks import DRAWN
-
-    name = task.id.split("/", 1)[1]
-    if name not in DRAWN:
-        return None
-    best = load_best(name)
-    return Known(best.order[index], best.via[index])
 
 
 def number(value: float) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from domains.combinatorial.figures_style import LEGEND, Layer, Picture
 
@@ -20,11 +21,19 @@ PIXEL = 0.75  # points
 STILL = (".svg", ".png", ".pdf")
 
 
-def still(picture: Picture, path: Path) -> None:
-    """Write the picture to a file; its ending says which kind (STILL). The same picture gives the same file."""
-    figure = Figure(figsize=(8, 8), layout="constrained")
+def still(pictures: Sequence[Picture], path: Path) -> None:
+    """Write pictures side by side to a file; its ending says which kind (STILL). The same pictures give the same file."""
+    figure = Figure(figsize=(8 * len(pictures), 8.5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    for part, picture in zip(np.atleast_1d(figure.subfigures(1, len(pictures))), pictures, strict=True):
+        _paint(part, picture)
+    dated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
+    with rc_context({"svg.hashsalt": "arena"}):
+        figure.savefig(path, dpi=150, metadata=dated)
+
+
+def _paint(part: SubFigure, picture: Picture) -> None:
+    axes = part.add_subplot()
     axes.set_title("\n".join(picture.lines), loc="left", fontsize=10)
     axes.set_xlabel(picture.axes[0])
     axes.set_ylabel(picture.axes[1])
@@ -35,14 +44,12 @@ def still(picture: Picture, path: Path) -> None:
     if picture.heat is not None:
         low, high = picture.span
         image = axes.imshow(picture.heat, cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
-        figure.colorbar(image, ax=axes, label=picture.scale, shrink=0.8)
+        part.colorbar(image, ax=axes, label=picture.scale, shrink=0.8)
     listed = len(picture.layers) <= LEGEND
     for layer in picture.layers:
         _draw(axes, layer, listed)
     if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside lower left", ncols=3, fontsize=8, frameon=False)
-    with rc_context({"svg.hashsalt": "arena", "svg.fonttype": "none"}):
-        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else None)
+        part.legend(loc="outside lower left", ncols=3, fontsize=8, frameon=False)
 
 
 def _draw(axes: Axes, layer: Layer, listed: bool) -> None:
