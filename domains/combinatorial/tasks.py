@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from arena.errors import ArenaError
 from arena.making import validated
 from arena.settings import data_root
 from arena.task import Task
@@ -93,6 +94,28 @@ def _drawn(name: str) -> Task:
 
 
 def _files(name: str) -> Task:
-    from domains.combinatorial.files import benchmark  # reads the user's files
+    """Instances of the user's folder, each with its own rounding; one after the other, for they differ in size."""
+    from domains.combinatorial.files import benchmark, best_known
 
-    raise NotImplementedError(benchmark, data_root, Callable)
+    raws, everything = benchmark(data_root(), next(task.needs for task in DOMAIN.tasks if task.name == name))
+    facts, problem = [best_known()[raw.name] for raw in raws], raws[0].problem
+    domain = Combinatorial(problem, everything.coords.shape[1], metrics=True)
+
+    def draw(split: str, indices: Sequence[int], seeds: Sequence[int]) -> Instances:
+        if split != "test":
+            raise ArenaError("data.train", f"combinatorial/{name} has no training instances", f"train on combinatorial/{problem}100-v1")
+        return everything[list(indices)]
+
+    return Task(
+        **{**_spec(name), "n": len(raws)},
+        domain=domain,
+        config={"problem": problem, "instances": [raw.name for raw in raws], "best": [fact.status for fact in facts], "group_size": 1},
+        draw=draw,
+        references=references,
+        normalise="task",
+        bounded=all(fact.status == "optimal" for fact in facts),
+        groups=tuple(raw.name for raw in raws),
+        blocks=tuple(range(len(raws))),
+        chunk=1,
+        limits=PATIENCE,
+    )
