@@ -14,10 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import permutations
+from typing import Literal
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from agents.combinatorial.construct import random_insertion
+from agents.combinatorial.planner import Plan, Planner, Seen
+from arena.errors import ArenaError
 
 Floats = NDArray[np.float64]
 Tour = NDArray[np.int64]
@@ -344,3 +349,40 @@ def _below(luck: NDArray[np.uint64], n: int) -> int:
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))
     return np.int64(z >> np.uint64(33)) % n
+
+
+# ---- agents -----------------------------------------------------------------------------------------------------------
+
+
+class LocalSearch(Planner):
+    """2-opt and Or-opt with neighbour lists and don't-look bits; where distances are asymmetric, 3-opt without reversal.
+
+    start: `nearest` (neighbour) or `insertion` (random); k: candidates per node
+    """
+
+    problems = ("tsp", "atsp")
+
+    def __init__(self, start: Literal["nearest", "insertion"] = "nearest", k: int = K) -> None:
+        if start not in ("nearest", "insertion"):
+            raise ArenaError("agent.parameters", f"start={start!r}", "start from 'nearest' or 'insertion'")
+        if k < 1:
+            raise ArenaError("agent.parameters", f"k={k}", "at least one candidate per node")
+        self.start, self.k, self.iterations = start, k, 0
+
+    def plan(self, seen: Seen) -> Plan:
+        tours = []
+        for row, seed in enumerate(seen.seeds.tolist()):
+            dist = seen.distances(row)
+            start = nearest_neighbour(dist) if self.start == "nearest" else random_insertion(dist, seed)
+            tours.append(improve_tour(dist, start, self.iterations, seed, self.k)[1:])
+        return np.stack(tours), None
+
+
+class IteratedSearch(LocalSearch):
+    """Iterated local search: `iterations` local kicks, each repaired by the moves of LocalSearch."""
+
+    def __init__(self, iterations: int = 1000, k: int = K) -> None:
+        super().__init__("nearest", k)
+        if iterations < 0:
+            raise ArenaError("agent.parameters", f"iterations={iterations}", "0 or more")
+        self.iterations = iterations
