@@ -54,6 +54,7 @@ class DomainSpec:
     load: (task name, **parameters) -> Task
     solve: module that makes a task of one file of the user's and writes down what came of it (docs/cli.md, `arena solve`)
     check: (folder) -> reports on the user's data files; figures: module that draws; bench: () -> the domain's speed figures
+    fetch: (what a task needs, data root, origin or "", watch) -> reports on the files it brought there; none: the user must bring them
     suite: the tasks whose mean is the domain's score
     """
 
@@ -62,6 +63,7 @@ class DomainSpec:
     tasks: tuple[TaskSpec, ...]
     load: str
     check: str = ""
+    fetch: str = ""
     figures: str = ""
     bench: str = ""
     solve: str = ""

@@ -12,7 +12,8 @@ from arena.errors import ArenaError
 
 USER_FILE = Path("~/.config/arena/arena.toml")
 DEFAULTS = {
-    "store": "", "home": ".arena", "engine": "inline", "workers": "auto", "device": "cpu", "isolation": "process", "data": "", "log": "warning",
+    "store": "", "home": ".arena", "engine": "inline", "workers": "auto", "device": "cpu", "isolation": "process", "data": "", "origin": "",
+    "log": "warning",
 }  # fmt: skip
 
 
@@ -65,6 +66,11 @@ def data_root() -> Path | None:
         return Path(value).expanduser()
     own = home() / "data"
     return own if own.exists() else None
+
+
+def fetch_root() -> Path:
+    """Where data that are fetched go: the data folder or, where none is given, `data` in the home folder, where they are then found."""
+    return data_root() or home() / "data"
 
 
 def _read(path: Path) -> dict[str, Any]:

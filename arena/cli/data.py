@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import fill
@@ -11,11 +13,12 @@ import typer
 
 from arena import settings
 from arena.cli.opening import Data, part
-from arena.cli.output import WIDTH, AsCsv, AsJson, Column, deliver, figure, literal, shown_path, table
+from arena.cli.output import WIDTH, AsCsv, AsJson, Column, Quiet, console, deliver, figure, literal, shown_path, table
 from arena.errors import EXIT_USAGE, ArenaError, unknown
 
 app = typer.Typer(help="Real data: what tasks want and whether it is there.", no_args_is_help=True)
 Json = dict[str, Any]
+STRANGE = ("unknown", "other")  # kinds of files a domain does not know
 
 
 def wanted(chosen: Callable[[str, Any], bool] = lambda name, spec: True) -> list[Json]:
@@ -56,20 +59,34 @@ def list_data(data: Data = None, as_json: AsJson = False, as_csv: AsCsv = False)
 def fetch(
     what: Annotated[str, typer.Argument(metavar="TASK|DATA", help="A task, or the data it needs.", show_default=False)],
     data: Data = None,
+    base_url: Annotated[str | None, typer.Option("--base-url", help="A mirror of the origin.  [setting: origin]", show_default=False)] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Say exactly which files a task wants and how to point to them. None of these data may be passed on, so nothing is downloaded."""
+    """Download the files a task wants where they are public; else say exactly which they are and how to point to them."""
     from arena import registry
 
-    settings.override(data=data)
-    rows = wanted(lambda name, spec: what in (name, spec.needs, name.split("/")[0]) or name.startswith(f"{what}-v"))
+    settings.override(data=data, origin=base_url)
+
+    def chosen(name: str, spec: Any) -> bool:
+        return what in (name, spec.needs, name.split("/")[0]) or name.startswith(f"{what}-v")
+
+    rows = wanted(chosen)
     if not rows:
         known = registry.tasks()
         if what in known:
             raise ArenaError("data.none", f"{what} needs no data: its scenarios are drawn", f"arena run -t {what} -a AGENT")
         raise unknown("data", what, {spec.needs for spec in known.values() if spec.needs} | {name for name, spec in known.items() if spec.needs})
+    files = [file for domain, needs in dict.fromkeys((row["domain"], row["needs"]) for row in rows) for file in _downloaded(domain, needs, quiet)]
+    rows = wanted(chosen) if files else rows
+    wrong = [file for file in files if file["state"] not in ("fetched", "kept")]
 
     def text() -> None:
+        for folder in dict.fromkeys(str(Path(file["path"]).parent) for file in files):
+            states = Counter(file["state"] for file in files if str(Path(file["path"]).parent) == folder)
+            print(literal(f"{shown_path(folder)}: {', '.join(f'{count} {state}' for state, count in states.items())}"))
+        for file in wrong:
+            print(literal(f"{file['state']}: {file['message']}"))
         missing = [row for row in rows if not row["found"]]
         for row in missing:
             print(literal(f"{row['task']}: {row['message']}"))
@@ -80,8 +97,25 @@ def fetch(
             if row["found"]:
                 print(f"{row['task']}: its files are there, {row['scenarios']:,} scenarios")
 
-    deliver("arena.data/1", {"root": settings.data_root(), "tasks": rows}, as_json, text)
-    return 0 if all(row["found"] for row in rows) else EXIT_USAGE
+    deliver("arena.data/1", {"root": settings.data_root(), "tasks": rows, "files": files}, as_json, text)
+    return 0 if all(row["found"] for row in rows) and not wrong else EXIT_USAGE
+
+
+def _downloaded(domain: str, needs: str, quiet: bool) -> list[Json]:
+    """What a domain downloaded, with progress on stderr; nothing where it cannot."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from arena import registry
+
+    spec = registry.domains()[domain]
+    if not spec.fetch:
+        return []
+    bring, root, origin = part(spec, "fetch"), settings.fetch_root(), settings.setting("origin").value
+    columns = TextColumn("{task.description}", markup=False), BarColumn(24), MofNCompleteColumn()
+    with Progress(*columns, console=console(stderr=True), disable=quiet or not sys.stderr.isatty()) as bar:
+        line = bar.add_task(needs, total=None)
+        found = bring(needs, root, origin, lambda done, total: bar.update(line, completed=done, total=total))
+    return [{"path": str(file.path), "state": file.state, "message": file.message} for file in found]
 
 
 @app.command("check")
@@ -95,15 +129,19 @@ def check(
     from arena import registry
 
     able = {name: spec for name, spec in registry.domains().items() if spec.check}
-    name = domain or (next(iter(able)) if len(able) == 1 else None)
-    if name is None:
-        raise ArenaError("data.domain", "several domains read files", f"say whose they are: --domain {' or '.join(able)}")
-    if name not in able:
-        raise unknown("domain", name, able, "these read files of yours")
-    reports = part(able[name], "check")(folder)
-    rows = [{"path": str(r.path), "kind": r.kind, "ok": r.ok, "rows": r.rows, "message": r.message} for r in reports]
-    if not rows:
+    if domain is not None and domain not in able:
+        raise unknown("domain", domain, able, "these read files of yours")
+    if not folder.is_dir():
+        raise ArenaError("data.missing", f"{folder} is not a folder", "give the folder that holds the files, or one above it")
+    reports = {name: part(spec, "check")(folder) for name, spec in able.items() if domain in (None, name)}
+    if not any(reports.values()):
         raise ArenaError("data.missing", f"{folder} holds no files", "give the folder that holds them, or one above it")
+    theirs = [name for name, found in reports.items() if any(report.kind not in STRANGE for report in found)]
+    if domain is None and len(theirs) != 1:
+        said = f"{' and '.join(theirs)} both know files in {folder}" if theirs else f"no domain knows the files in {folder}"
+        raise ArenaError("data.domain", said, f"say whose they are: --domain {' or '.join(theirs or able)}")
+    name = domain or theirs[0]
+    rows = [{"path": str(r.path), "kind": r.kind, "ok": r.ok, "rows": r.rows, "message": r.message} for r in reports[name]]
 
     def text() -> None:
         columns = [Column("file"), Column("kind"), Column("ok"), Column("rows", True), Column("", fold=True)]
