@@ -24,6 +24,8 @@ DOMAIN = DomainSpec(
         TaskSpec("cvrplib-x-real-v1", "real", 12, "Uchoa et al.'s X instances of 100 to 1000 customers", needs="cvrplib"),
     ),
     load="domains.combinatorial.tasks:load",
+    check="domains.combinatorial.files:check_folder",
+    fetch="domains.combinatorial.fetch:fetch",
     figures="domains.combinatorial.figures",
     solve="domains.combinatorial.solve",
     suite=("tsp100-v1", "cvrp100-v1", "atsp100-v1", "op100-v1", "kp200-hard-v1"),
