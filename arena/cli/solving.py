@@ -170,7 +170,7 @@ def _print(document: Json) -> None:
         rows.append(("best known", f"{_number(best)} ({document['best_source']}){gap}"))
     better = "" if value is None else f": {_ahead(value, textbook, document['maximise'])}"
     rows.append(("textbook rule", f"{_number(textbook)}{better}"))
-    rows.append(("time", f"{document['decisions']:,} decisions in {duration(document['decision_seconds'])}, {duration(document['seconds'])} in all"))
+    rows.append(("time", f"{document['decisions']:,} decisions in {document['decision_seconds']:.3g} s; {duration(document['seconds'])} in all"))
     rows += [(what, shown_path(document[key])) for what, key in (("solution", "solution_file"), ("picture", "picture")) if document[key]]
     pairs([(name, literal(text)) for name, text in rows])
 
@@ -180,7 +180,5 @@ def _number(value: float) -> str:
 
 
 def _ahead(value: float, textbook: float, maximise: bool) -> str:
-    if not textbook:
-        return "nothing to compare"
-    ahead = 100 * (value - textbook if maximise else textbook - value) / abs(textbook)
-    return f"{ahead:.2f} % better" if ahead >= 0 else f"{-ahead:.2f} % worse"
+    ahead = 100 * (value - textbook if maximise else textbook - value) / (abs(textbook) or 1.0)
+    return "the same" if value == textbook else f"{abs(ahead):.2f} % {'better' if ahead > 0 else 'worse'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -60,7 +61,7 @@ class View:
         return int(self.scenario.size)
 
 
-def solution(problem: str, scenario: Instances, order: NDArray[np.generic], via: NDArray[np.generic]) -> Solution:
+def solution(problem: str, scenario: Instances, order: NDArray[Any], via: NDArray[Any]) -> Solution:
     """A solution of an instance (batch of one) from order [T] (-1 behind the end) and via [T] or [0]."""
     moves, through = torch.from_numpy(order.astype(np.int64))[None], torch.from_numpy(via.astype(bool))[None]
     judged = evaluate(problem, scenario, moves, through)
@@ -126,7 +127,7 @@ def number(value: float) -> str:
 
 def percent(gap: float) -> str:
     """A gap in %: nothing below a thousandth is told from zero, as in the metric `optimal`."""
-    return "0 %" if abs(gap) < 1e-3 else f"{gap:.2f} %"
+    return "0 %" if abs(gap) < 1e-3 else f"{gap:.{2 if abs(gap) >= 0.1 else 3}f} %"
 
 
 def _title(problem: str, scenario: Instances, found: Solution, best_name: str) -> tuple[str, ...]:

@@ -23,13 +23,22 @@ STILL = (".svg", ".png", ".pdf")
 
 def still(pictures: Sequence[Picture], path: Path) -> None:
     """Write pictures side by side to a file; its ending says which kind (STILL). The same pictures give the same file."""
-    figure = Figure(figsize=(8 * len(pictures), 8.5), layout="constrained")
+    figure = Figure(figsize=(8 * len(pictures), 1.5 + 7 * max(map(_steepness, pictures))), layout="constrained")
     FigureCanvasAgg(figure)
-    for part, picture in zip(np.atleast_1d(figure.subfigures(1, len(pictures))), pictures, strict=True):
+    for part, picture in zip(figure.subfigures(1, len(pictures), squeeze=False)[0], pictures, strict=True):
         _paint(part, picture)
     dated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
     with rc_context({"svg.hashsalt": "arena"}):
         figure.savefig(path, dpi=150, metadata=dated)
+
+
+def _steepness(picture: Picture) -> float:
+    """Height over width of what is drawn, within reason, where both have one scale."""
+    if not picture.equal or picture.heat is not None:
+        return 1.0
+    ends = [np.concatenate([getattr(layer, axis) for layer in picture.layers]) for axis in "xy"]
+    width, height = (float(np.nanmax(values) - np.nanmin(values)) for values in ends)
+    return float(np.clip(height / width, 0.4, 1.2)) if width > 0 else 1.0
 
 
 def _paint(part: SubFigure, picture: Picture) -> None:
@@ -37,7 +46,8 @@ def _paint(part: SubFigure, picture: Picture) -> None:
     axes.set_title("\n".join(picture.lines), loc="left", fontsize=10)
     axes.set_xlabel(picture.axes[0])
     axes.set_ylabel(picture.axes[1])
-    axes.grid(True, color=(0.5, 0.5, 0.5, 0.2))
+    if picture.heat is None:
+        axes.grid(True, color=(0.5, 0.5, 0.5, 0.2))
     axes.set_axisbelow(True)
     if picture.equal:
         axes.set_aspect("equal", "box")
@@ -59,5 +69,8 @@ def _draw(axes: Axes, layer: Layer, listed: bool) -> None:
         label = "_" + layer.name
     if layer.marked:
         area = (np.asarray(layer.size, np.float64) * PIXEL) ** 2
-        ring = {"facecolors": "none", "edgecolors": layer.colour, "linewidths": 1.0} if layer.hollow else {"color": layer.colour, "linewidths": 0}
-        axes.scatter(layer.x, layer.y, s=area, marker=MARKER[layer.symbol], label=label, zorder=3, **ring)
+        filled = "none" if layer.hollow else layer.colour
+        axes.scatter(
+            layer.x, layer.y, s=area, marker=MARKER[layer.symbol], facecolors=filled, edgecolors=layer.colour, linewidths=float(layer.hollow),
+            label=label, zorder=3,
+        )  # fmt: skip

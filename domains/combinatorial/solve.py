@@ -199,10 +199,13 @@ def judge(task: Task, actions: Mapping[str, NDArray[np.generic]]) -> Solved:
 def told(task: Task, solved: Solved | None) -> dict[str, Any]:
     """What `arena solve` prints of it; None: the agent failed, there is nothing to judge."""
     own = cast(OwnFile, task)
+    gap, source = None if solved is None else solved.gap, own.source
+    if gap is not None and gap < -1e-6 and source.endswith("optimal"):
+        source += ": beaten, so that is another instance"
     return {
         "instance": own.raw.name, "about": _about(own.raw), "problem": own.raw.problem, "size": own.raw.n, "maximise": own.raw.problem in MAXIMISED,
-        "value": solved and solved.value, "gap": solved and solved.gap, "feasible": solved is not None and solved.feasible,
-        "reason": solved.reason if solved else "", "best": own.value, "best_source": own.source, "textbook": own.measure,
+        "value": solved and solved.value, "gap": gap, "feasible": solved is not None and solved.feasible,
+        "reason": solved.reason if solved else "", "best": own.value, "best_source": source, "textbook": own.measure,
         "solution": solved.nodes if solved and solved.feasible else None,
     }  # fmt: skip
 
