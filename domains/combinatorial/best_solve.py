@@ -1,0 +1,310 @@
+"""The best solutions of the frozen tasks, found again: exact where instances are tiny, knapsacks or asymmetric, else by the strongest solvers.
+
+    OMP_NUM_THREADS=1 python -m domains.combinatorial.best_solve TASK --work FOLDER [--effort N] [--workers 2] [--agent NAME ...]
+
+Everything found goes to FOLDER/TASK.jsonl, one line per instance and solver, so that a run may be stopped, continued and improved by a
+longer one; `best/TASK.safetensors` is made from the best line of each instance. Efforts are counts, never seconds, and the seeds are fixed:
+a run makes the same lines on every machine. `--agent` lets agents of this project play the task too and keeps what they do better.
+Needs OR-Tools (asymmetric), PyVRP (vehicle routing, orienteering) and elkai, whose LKH is free for academic use only (tours).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from arena.errors import ArenaError
+from arena.seeds import scenario_seeds
+from domains.combinatorial import DOMAIN
+from domains.combinatorial.best import Best, save_best
+from domains.combinatorial.checker import evaluate
+from domains.combinatorial.distances import METRICS, matrix
+from domains.combinatorial.exact import MOST, asymmetric, held_karp, knapsack, orienteering, vehicle_routing
+from domains.combinatorial.kernel import MAXIMISED, Instances, Problem
+from domains.combinatorial.scenarios import ATSP_UNIT
+from domains.combinatorial.tasks import DRAWN, unsolved
+
+UNIT = 1_000_000  # solvers of integers see lengths in millionths
+PRIZE_UNIT = 100_000  # what a point of prize weighs against length
+RUNS = 2  # of LKH in one start
+EFFORTS = {"tsp": 2, "atsp": 2, "cvrp": 16_000, "op": 16_000, "kp": 1}  # starts of LKH from other numberings of the nodes; iterations of PyVRP
+Solution = dict[str, Any]  # order, via (cvrp), optimal, solver, effort; in the file also index and digest
+
+
+# ---- one instance -------------------------------------------------------------------------------------------------------
+
+
+def solve(name: str, index: int, effort: int | None = None) -> Solution:
+    """Solve instance `index` of a task's test split: `order` (list of nodes), `via` (cvrp), `optimal` (proven), `solver`, `effort`."""
+    problem, n = DRAWN[name]
+    scenario = _instance(name, index)
+    effort = EFFORTS[problem] if effort is None else effort
+    if problem == "kp" or n <= MOST:
+        return {**_exactly(problem, scenario), "optimal": True, "effort": 0}
+    found = {"tsp": _tour, "atsp": _asymmetric, "cvrp": _routes, "op": _prizes}[problem](scenario, effort)
+    return {"optimal": False, **found, "effort": effort}
+
+
+def _instance(name: str, index: int) -> Instances:
+    return unsolved(name, "test", [index], scenario_seeds(f"combinatorial/{name}", "test", [index]))
+
+
+def _lengths(scenario: Instances) -> NDArray[np.float64]:
+    if scenario.matrix.shape[1]:
+        return scenario.matrix[0].numpy()
+    return matrix(METRICS[int(scenario.metric[0])], scenario.coords[0]).numpy()
+
+
+def _exactly(problem: Problem, scenario: Instances) -> Solution:
+    demand, prize = (row[0].numpy() if row.shape[1] else None for row in (scenario.demand, scenario.prize))
+    if problem == "kp":
+        return {"order": knapsack(prize, demand, int(scenario.capacity))[1].tolist(), "solver": "dynamic programming over the capacity"}
+    if problem == "cvrp":
+        _, order, via = vehicle_routing(_lengths(scenario), demand, int(scenario.capacity))
+        return {"order": order.tolist(), "via": via.tolist(), "solver": "dynamic programming over sets"}
+    _, order = orienteering(_lengths(scenario), prize, float(scenario.budget)) if problem == "op" else held_karp(_lengths(scenario))
+    return {"order": order.tolist(), "solver": "dynamic programming over sets"}
+
+
+def _tour(scenario: Instances, starts: int) -> Solution:
+    points = scenario.coords[0].numpy() * UNIT
+    best, shortest = np.zeros(0, np.int64), np.inf
+    for start in range(starts):
+        order = lkh_tour(points, start)
+        length = float(evaluate("tsp", scenario, torch.from_numpy(order)[None]).cost)
+        if length < shortest - 1e-12:
+            best, shortest = order, length
+    return {"order": best.tolist(), "solver": f"LKH 3.0.8 (elkai {version('elkai')})"}
+
+
+def _asymmetric(scenario: Instances, starts: int) -> Solution:
+    costs = np.rint(scenario.matrix[0].numpy() * ATSP_UNIT).astype(np.int64)
+    tours = [lkh_asymmetric(costs, start) for start in range(starts)]
+    nodes = np.zeros(1, np.int64)
+    upper = min(tours, key=lambda order: int(costs[np.append(nodes, order), np.append(order, nodes)].sum()))
+    _, order, proven = asymmetric(costs, upper)
+    return {"order": order.tolist(), "optimal": proven, "solver": f"CP-SAT {version('ortools')} from LKH 3.0.8 (elkai {version('elkai')})"}
+
+
+def _numbering(n: int, start: int) -> NDArray[np.int64]:
+    """Another numbering of the nodes for each start but the first: the search then takes another way."""
+    return np.random.default_rng(start).permutation(n) if start else np.arange(n)
+
+
+def _from_zero(tour: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A closed tour as the order behind node 0."""
+    at = int(np.nonzero(tour == 0)[0][0])
+    return np.concatenate((tour[at + 1 :], tour[:at]))
+
+
+def lkh_tour(points: NDArray[np.float64], start: int) -> NDArray[np.int64]:
+    """The order [n-1] LKH finds for points [n, 2] under distances rounded to integers (RUNS runs)."""
+    from elkai import Coordinates2D
+
+    places = {int(node): (float(points[node, 0]), float(points[node, 1])) for node in _numbering(len(points), start)}
+    return _from_zero(np.array(Coordinates2D(places).solve_tsp(RUNS)[:-1]))
+
+
+def lkh_asymmetric(costs: NDArray[np.int64], start: int) -> NDArray[np.int64]:
+    """The order [n-1] LKH finds for a matrix [n, n] of integers (RUNS runs)."""
+    from elkai import DistanceMatrix
+
+    number = _numbering(len(costs), start)
+    tour = DistanceMatrix(costs[np.ix_(number, number)].tolist()).solve_tsp(RUNS)[:-1]
+    return _from_zero(number[tour])
+
+
+def _routes(scenario: Instances, iterations: int) -> Solution:
+    lengths = np.rint(_lengths(scenario) * UNIT).astype(np.int64)
+    demand = scenario.demand[0].tolist()
+    clients = [{"delivery": [load]} for load in demand[1:]]
+    routes = _pyvrp(lengths, clients, {"num_available": len(clients), "capacity": [int(scenario.capacity)]}, iterations)
+    via = [position == 0 and number > 0 for number, route in enumerate(routes) for position in range(len(route))]
+    return {"order": [node for route in routes for node in route], "via": via, "solver": f"PyVRP {version('pyvrp')}"}
+
+
+def _prizes(scenario: Instances, iterations: int) -> Solution:
+    """One vehicle, optional customers. Lengths are rounded up, so that what fits in integers fits."""
+    lengths = np.ceil(_lengths(scenario) * UNIT).astype(np.int64)
+    prize = scenario.prize[0].tolist()
+    clients = [{"prize": worth * PRIZE_UNIT, "required": False} for worth in prize[1:]]
+    routes = _pyvrp(lengths, clients, {"num_available": 1, "max_distance": int(float(scenario.budget) * UNIT)}, iterations)
+    return {"order": [node for route in routes for node in route], "solver": f"PyVRP {version('pyvrp')}"}
+
+
+def _pyvrp(lengths: NDArray[np.int64], clients: Sequence[dict[str, Any]], vehicle: dict[str, Any], iterations: int) -> list[list[int]]:
+    """Routes of nodes from the depot 0, of the best solution of an iterated local search; all other nodes are clients."""
+    import pyvrp
+    from pyvrp.stop import MaxIterations
+
+    data = pyvrp.ProblemData(
+        [pyvrp.Location(0, 0)] * len(lengths),
+        [pyvrp.Client(node, **client) for node, client in enumerate(clients, 1)],
+        [pyvrp.Depot(0)],
+        [pyvrp.VehicleType(**vehicle)],
+        [lengths],
+        [np.zeros_like(lengths)],
+    )
+    best = pyvrp.solve(data, MaxIterations(iterations), seed=0, collect_stats=False, display=False).best
+    if not best.is_feasible():
+        raise ArenaError("reference.infeasible", f"PyVRP found no feasible solution in {iterations} iterations", "raise --effort")
+    return [[visit.idx + 1 for visit in route if visit.is_client()] for route in best.routes()]
+
+
+# ---- what was found so far ----------------------------------------------------------------------------------------------
+
+
+def _digest(scenario: Instances) -> str:
+    """Of an instance's contents: what was found for another instance of the same number does not count."""
+    parts = (getattr(scenario, name).numpy().tobytes() for name in ("coords", "matrix", "demand", "capacity", "prize", "budget"))
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
+
+def _line(name: str, effort: int | None, index: int) -> Solution:
+    torch.set_num_threads(1)
+    return {"index": index, "digest": _digest(_instance(name, index)), **solve(name, index, effort)}
+
+
+def _lines(path: Path) -> list[Solution]:
+    """What a file holds."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _mend(path: Path) -> None:
+    """Cut off a last line whose writer was stopped within it."""
+    if path.is_file() and not (text := path.read_bytes()).endswith(b"\n"):
+        path.write_bytes(text[: text.rfind(b"\n") + 1])
+
+
+def run(name: str, path: Path, effort: int | None = None, workers: int = 1) -> None:
+    """Solve what the file does not hold at this effort yet, and add it there."""
+    task = next(spec for spec in DOMAIN.tasks if spec.name == name)
+    problem, n = DRAWN[name]
+    wanted = 0 if problem == "kp" or n <= MOST else EFFORTS[problem] if effort is None else effort
+    there = {(line["index"], line["digest"]) for line in _lines(path) if line["optimal"] or line["effort"] >= wanted}
+    left = [index for index in range(task.n) if (index, _digest(_instance(name, index))) not in there]
+    with path.open("a") as file:
+        for done, line in enumerate(_each(partial(_line, name, effort), left, workers), 1):
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            print(f"\r{name}: {done} of {len(left)}", end="" if done < len(left) else "\n", flush=True)
+
+
+def _each(work: partial[Solution], indices: Sequence[int], workers: int) -> Iterator[Solution]:
+    if workers == 1:
+        yield from map(work, indices)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap_unordered(work, indices)
+
+
+def challenge(name: str, path: Path, reference: str, chunk: int = 8) -> None:
+    """Let an agent, named as everywhere (`name(parameter=...)`), play what it has not played yet, and add what it built to the file."""
+    from arena import registry
+    from arena.rollout import players, rollout, states
+    from domains.combinatorial.tasks import load
+
+    task, candidate = load(name), registry.candidate(reference)
+    label = f"agent {candidate.name}"
+    there = {(line["index"], line["digest"]) for line in _lines(path) if line["solver"] == label}
+    left = [index for index in range(task.n) if (index, _digest(_instance(name, index))) not in there]
+    seated = players(task.domain, {"planner": candidate.make()})
+    with path.open("a") as file:
+        for start in range(0, len(left), chunk):
+            rows = left[start : start + chunk]
+            scenario = task.draw("test", rows, scenario_seeds(task.id, "test", rows))
+            episode = rollout(task.domain, scenario, seated, task=task.view(), ids=torch.tensor(rows))
+            if episode.failures:
+                raise ArenaError("reference.failed", f"{label} failed on instance {rows[episode.failures[0].row]}", episode.failures[0].detail)
+            ((_, state),) = deque(states(task.domain, scenario, episode.actions), maxlen=1)
+            for row, index in enumerate(rows):
+                kept = state.order[row] >= 0
+                line = {"order": state.order[row][kept].tolist(), "optimal": False, "solver": label, "effort": 0}
+                if state.via.shape[1]:
+                    line["via"] = state.via[row][kept].tolist()
+                file.write(json.dumps({"index": index, "digest": _digest(_instance(name, index)), **line}) + "\n")
+            file.flush()
+            print(f"\r{name}, {label}: {start + len(rows)} of {len(left)}", end="" if start + len(rows) < len(left) else "\n", flush=True)
+
+
+def freeze(name: str, path: Path, command: str) -> tuple[Path, float]:
+    """The best line of every instance as the task's frozen file, and their mean cost or value. Raises ArenaError `reference.missing`."""
+    task = next(spec for spec in DOMAIN.tasks if spec.name == name)
+    problem, _ = DRAWN[name]
+    lines: dict[int, list[Solution]] = {index: [] for index in range(task.n)}
+    for line in _lines(path):
+        lines[line["index"]].append(line)
+    chosen, costs, optimal = [], [], []
+    for index in range(task.n):
+        scenario = _instance(name, index)
+        held = [line for line in lines[index] if line["digest"] == _digest(scenario)]
+        found = [(cost, line) for line in held if (cost := _cost(problem, scenario, line)) is not None]
+        if not found:
+            raise ArenaError("reference.missing", f"nothing feasible was found for instance {index} of {name}", f"looked for in {path}")
+        cost, line = min(found, key=lambda pair: -pair[0] if problem in MAXIMISED else pair[0])
+        chosen.append(line)
+        costs.append(cost)
+        optimal.append(any(line["optimal"] for _, line in found))
+    horizon = max(len(line["order"]) for line in chosen)
+    order, via = np.full((task.n, horizon), -1, np.int16), np.zeros((task.n, horizon if problem == "cvrp" else 0), np.uint8)
+    for row, line in enumerate(chosen):
+        order[row, : len(line["order"])] = line["order"]
+        via[row, : len(line.get("via", ()))] = line.get("via", ())
+    about = {
+        "status": "optimal" if all(optimal) else "heuristic",
+        "proven": sum(optimal),
+        "found": dict(Counter(_label(problem, line) for line in chosen)),
+        "seeds": "fixed",
+        "command": command,
+    }
+    return save_best(name, Best(order, via, about)), float(np.mean(costs))
+
+
+def _label(problem: Problem, line: Solution) -> str:
+    unit = {"tsp": f"starts of {RUNS} runs", "cvrp": "iterations", "op": "iterations"}.get(problem)
+    return line["solver"] + (f", {line['effort']} {unit}" if unit and line["effort"] else "")
+
+
+def _cost(problem: Problem, scenario: Instances, line: Solution) -> float | None:
+    """What a solution costs or is worth by the independent checker; None where it is none."""
+    order = torch.tensor([line["order"]], dtype=torch.int64)
+    judged = evaluate(problem, scenario, order, torch.tensor([line["via"]]) if problem == "cvrp" else None)
+    return float(judged.cost) if bool(judged.feasible) else None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m domains.combinatorial.best_solve", description="Find the best solutions of a frozen task again.")
+    parser.add_argument("task", choices=sorted(DRAWN), metavar="TASK", help=", ".join(DRAWN))
+    parser.add_argument("--work", type=Path, required=True, help="folder for what has been found so far")
+    parser.add_argument("--effort", type=int, help="starts of LKH (default 2) or iterations of PyVRP (default 16000)")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--agent", action="append", default=[], help="an agent that plays the task as well")
+    given = parser.parse_args(arguments)
+    given.work.mkdir(parents=True, exist_ok=True)
+    path = given.work / f"{given.task}.jsonl"
+    _mend(path)
+    run(given.task, path, given.effort, given.workers)
+    effort = "" if given.effort is None else f" --effort {given.effort}"
+    agents = "".join(f" --agent '{agent}'" for agent in given.agent)
+    command = f"python -m domains.combinatorial.best_solve {given.task}{effort}{agents}"
+    written, mean = freeze(given.task, path, command)
+    for agent in given.agent:
+        challenge(given.task, path, agent)
+        written, mean = freeze(given.task, path, command)
+    print(f"{written.name}: {written.stat().st_size:,} bytes, mean {mean:.6f}")
+
+
+if __name__ == "__main__":
+    main()
