@@ -26,13 +26,15 @@ PRIZE_UNIT = 100.0
 @dataclass(frozen=True)
 class Batch:
     """token [B, L, RAW] float32, left [B] float32, legal [B, m] bool or None: inputs of BqNet; target [B, A] float32: the share of each right
-    answer, A = m (cvrp 2 m, node by node); allowed [B, A] bool: answers that are legal"""
+    answer, A = m (cvrp 2 m, node by node); allowed [B, A] bool: answers that are legal; beside [B, L, 2] int64: the tokens before and behind each
+    token in the solution, -1 for none (kp: width 0)"""
 
     token: Tensor
     left: Tensor
     legal: Tensor | None
     target: Tensor
     allowed: Tensor
+    beside: Tensor
 
 
 class Labels:
@@ -92,7 +94,8 @@ class Labels:
         target[:, 0] += 1.0 if step else 0.5
         if not step:
             target[:, -1] += 0.5
-        return Batch(token, torch.ones(size, device=self.device), None, target, torch.ones_like(target, dtype=torch.bool))
+        beside = self._chain(tokens).expand(size, -1, -1)
+        return Batch(token, torch.ones(size, device=self.device), None, target, torch.ones_like(target, dtype=torch.bool), beside)
 
     def _cvrp(self, rows: Tensor, rng: np.random.Generator, step: int) -> Batch:
         size, n, parts = len(rows), self.n, self.parts
@@ -122,7 +125,14 @@ class Labels:
         target[every, other, flag] += 0.5
         direct = demand.gather(1, rest) <= room[:, None]
         allowed = torch.stack((direct, torch.ones_like(direct)), -1)
-        return Batch(token, (room / capacity).float(), None, target.flatten(1), allowed.flatten(1))
+        tokens = n - step + 2
+        first, last = start[:, step:] == at[step:], start[:, step:] + length[:, step:] - 1 == at[step:]
+        beside = self._chain(tokens).repeat(size, 1, 1)
+        beside[:, 1:-1, 0] = torch.where(first, tokens - 1, beside[:, 1:-1, 0])
+        beside[:, 1:-1, 1] = torch.where(last, tokens - 1, beside[:, 1:-1, 1])
+        beside[:, 0, 1] = torch.where(through, tokens - 1, 1)
+        beside[:, -1] = -1  # the depot is beside many
+        return Batch(token, (room / capacity).float(), None, target.flatten(1), allowed.flatten(1), beside)
 
     def _op(self, rows: Tensor, rng: np.random.Generator, step: int) -> Batch:
         order, visited = self.parts["order"][rows].long(), self.parts["visited"][rows].long()
@@ -147,7 +157,14 @@ class Labels:
         target[:, 0] += 1.0 if step else 0.5
         if not step:
             target[torch.arange(len(rows), device=self.device), visited - 1] += 0.5
-        return Batch(token, left.float(), legal, target, legal)
+        tokens = self.n - step + 2
+        beside = self._chain(tokens).repeat(len(rows), 1, 1)
+        off = (at[step:] >= visited[:, None])[..., None]
+        beside[:, 1:-1] = torch.where(off, -1, beside[:, 1:-1])
+        last = (visited - step)[:, None]  # token of the last node on the tour
+        beside[:, :, 1] = beside[:, :, 1].scatter(1, last, tokens - 1)
+        beside[:, -1] = torch.cat((last, torch.full_like(last, -1)), 1)
+        return Batch(token, left.float(), legal, target, legal, beside)
 
     def _kp(self, rows: Tensor, rng: np.random.Generator, step: int) -> Batch:
         """`step` of the packed items, drawn at random, are taken already."""
@@ -161,8 +178,13 @@ class Labels:
         rest = torch.stack((value[:, step:], weight[:, step:]), -1)
         legal = weight[:, step:] <= left[:, None]
         right = (at[step:] < packed[:, None]).float()
-        unit = KP_UNIT
-        return Batch(rest.float() / unit, left.float() / unit, legal, right / right.sum(1, keepdim=True), legal)
+        beside = torch.zeros(*legal.shape, 0, dtype=torch.int64, device=self.device)
+        return Batch(rest.float() / KP_UNIT, left.float() / KP_UNIT, legal, right / right.sum(1, keepdim=True), legal, beside)
+
+    def _chain(self, tokens: int) -> Tensor:
+        """[tokens, 2]: each beside its neighbours in line."""
+        at = torch.arange(tokens, device=self.device)
+        return torch.stack((at - 1, torch.where(at == tokens - 1, -1, at + 1)), -1)
 
     def _points(self, rows: Tensor, nodes: Tensor, rng: np.random.Generator) -> Tensor:
         """[B, L, 2] where the nodes are, each row turned by a symmetry of the square."""

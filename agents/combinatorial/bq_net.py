@@ -12,11 +12,15 @@ against the ratio at which the linear relaxation is full. Without `relative`, fe
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, scaled_dot_product_attention
+
+from arena.errors import ArenaError
+from arena.learning.checkpoints import load_checkpoint
 
 PROBLEMS = ("tsp", "cvrp", "op", "kp")
 RAW = {"tsp": 2, "cvrp": 3, "op": 3, "kp": 2}  # columns of a token: x, y and demand (cvrp) or prize (op); value and weight (kp)
@@ -95,7 +99,10 @@ class BqNet(nn.Module):
         left: [B] float32 share of the full capacity (cvrp), length in the unit of x and y (op), capacity in the unit of the weights (kp)
         legal: [B, m] bool, op and kp: what is within reach, or fits
         """
-        x = self.encode(token, left, legal)
+        return self.score(self.encode(token, left, legal))
+
+    def score(self, x: Tensor) -> Tensor:
+        """Scores of the encoded tokens [B, L, d]."""
         scores = self.head(x if self.ends is None else x[:, 1:-1]).float()
         return scores if self.problem == "cvrp" else scores[..., 0]
 
@@ -155,7 +162,7 @@ def _packing(token: Tensor, left: Tensor, legal: Tensor | None) -> Tensor:
     taking = seen("kp", legal) if legal is not None else torch.ones_like(value, dtype=torch.bool)
     room = left[:, None].clamp(min=TINY)
     ratio = value / weight.clamp(min=TINY)
-    order = torch.where(taking, ratio, -1.0).argsort(1, descending=True, stable=True)
+    order = torch.where(taking, ratio, -1.0).argsort(dim=1, descending=True, stable=True)
     sorted_weight = torch.where(taking, weight, 0.0).gather(1, order)
     filled = sorted_weight.cumsum(1)
     last = ((filled <= room).sum(1, keepdim=True)).clamp(max=taking.sum(1, keepdim=True) - 1)
@@ -167,3 +174,19 @@ def _packing(token: Tensor, left: Tensor, legal: Tensor | None) -> Tensor:
         0.3 * share.clamp(min=1e-4).log() + 0.5, (1 - share).clamp(-1, 1),
     )  # fmt: skip
     return torch.where(taking[..., None], torch.stack(columns, -1).clamp(-8, 8), 0.0)
+
+
+def load_net(folder: Path, problem: str, seed: int = 0) -> BqNet:
+    """The trained network in `folder`, in float32; of several training seeds (seed-0, seed-1, ...) the one that run `seed` plays.
+
+    Raises ArenaError `checkpoint.missing`, `.spec` for another problem's, `.shape` for other features or another network, and as load_checkpoint.
+    """
+    trained = sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name))
+    chosen = trained[seed % len(trained)] if trained else folder
+    told = load_checkpoint(chosen, spec(problem), {}).config.get("shape", {})
+    try:
+        net = BqNet(problem, Shape(**told))
+    except TypeError as error:
+        raise ArenaError("checkpoint.shape", f"{chosen} tells its shape as {told}", f"expected {', '.join(SHAPES['cpu'].to_dict())}") from error
+    net.load_state_dict(load_checkpoint(chosen, spec(problem), {"model": net.shapes()}).parts["model"])
+    return net.eval().requires_grad_(False)

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.combinatorial.bq_data import GRID, Batch, Labels
 from agents.combinatorial.bq_decode import K, given, greedy, whole, worth
 from agents.combinatorial.bq_labels import EFFORT, load_labels, make_labels
-from agents.combinatorial.bq_net import SHAPES, BqNet, Shape, spec
+from agents.combinatorial.bq_net import SHAPES, BqNet, Shape, seen, spec
 from arena.errors import ArenaError
 from arena.learning.checkpoints import load_checkpoint, save_checkpoint
 from domains.combinatorial.kernel import Instances
@@ -31,6 +31,7 @@ from domains.combinatorial.scenarios import instances
 VALID = 512  # labels kept apart
 CLIP, DECAY, WARM = 1.0, 0.999, 0.05  # of the gradient's norm; of the average of weights; share of the steps over which the rate rises
 FLOOR = 0.01  # of the highest rate, at the end
+BESIDE = 0.5  # weight of the neighbours' loss
 Log = Callable[[dict[str, float]], None]
 
 
@@ -50,16 +51,36 @@ class Size:
 
 
 SIZES = {
-    "cpu": Size("cpu", 20_000, 256, 10_000, 2e-3, 500),
+    "cpu": Size("cpu", 20_000, 256, 5_000, 2e-3, 500),
     "full": Size("full", 1_000_000, 1024, 100_000, 1e-3, 2000, "cuda", effort=4),
 }
 
 
-def loss_of(net: BqNet, batch: Batch) -> Tensor:
-    """Mean cross-entropy between the shares of the right answers and the network's choice among the legal ones."""
-    logits = net(batch.token, batch.left, batch.legal).flatten(1)
-    logp = logits.masked_fill(~batch.allowed, -torch.inf).log_softmax(1)
-    return -torch.where(batch.target > 0, batch.target * logp, 0.0).sum(1).mean()
+class Teacher(nn.Module):
+    """The network with what only its training needs: a pairwise head that tells which tokens the solution puts beside each other.
+
+    The next node is one answer per pass; its neighbours are two for every token, from the same pass. Measured: half the steps to the same gap.
+    """
+
+    def __init__(self, problem: str, shape: Shape) -> None:
+        super().__init__()
+        self.net, self.pair = BqNet(problem, shape), nn.Linear(shape.d, 2 * shape.d)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy of the next choice among the legal ones, and of the neighbours (0 in kp)."""
+        x = self.net.encode(batch.token, batch.left, batch.legal)
+        logp = self.net.score(x).flatten(1).masked_fill(~batch.allowed, -torch.inf).log_softmax(1)
+        chosen = -torch.where(batch.target > 0, batch.target * logp, 0.0).sum(1).mean()
+        if not batch.beside.shape[2]:
+            return chosen, torch.zeros_like(chosen)
+        asking, asked = self.pair(x).chunk(2, -1)
+        logits = (asking @ asked.transpose(1, 2)).float() * x.shape[-1] ** -0.5
+        barred = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+        if batch.legal is not None:
+            barred = barred | ~seen(self.net.problem, batch.legal)[:, None, :]
+        found = logits.masked_fill(barred, -1e9).log_softmax(-1).gather(2, batch.beside.clamp(min=0))
+        known = batch.beside >= 0
+        return chosen, -torch.where(known, found, 0.0).sum() / known.sum()
 
 
 def scenario_of(arrays: dict[str, Any]) -> tuple[Instances, Tensor, Tensor]:
@@ -145,22 +166,23 @@ class Learner:
     """Network, average of its weights, and optimiser."""
 
     def __init__(self, problem: str, shape: Shape, device: torch.device, rate: float) -> None:
-        self.net, self.average = (BqNet(problem, shape).to(device) for _ in range(2))
+        self.teacher, self.average = Teacher(problem, shape).to(device), BqNet(problem, shape).to(device)
+        self.net = self.teacher.net
         self.average.load_state_dict(self.net.state_dict())
         self.average.requires_grad_(False)
         self.device = device
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=rate, fused=device.type == "cuda")
-        self.asked = torch.compile(loss_of, dynamic=False) if device.type == "cuda" else loss_of
+        self.optimizer = torch.optim.AdamW(self.teacher.parameters(), lr=rate, fused=device.type == "cuda")
+        self.asked = torch.compile(self.teacher, dynamic=False) if device.type == "cuda" else self.teacher
 
     def learn(self, batch: Batch, step: int, rate: float) -> Tensor:
         """One step; its loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = self.asked(self.net, batch)
+            loss, neighbours = self.asked(batch)
         self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), CLIP)
+        (loss + BESIDE * neighbours).backward()
+        torch.nn.utils.clip_grad_norm_(self.teacher.parameters(), CLIP)
         self.optimizer.step()
         keep = min(DECAY, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), 1 - keep)
@@ -172,7 +194,7 @@ class Learner:
         if not finished:
             state = self.optimizer.state_dict()["state"]
             moments = {f"{which}.{name}": tensor for which, entry in state.items() for name, tensor in entry.items()}
-            parts |= {"raw": self.net.state_dict(), "optimizer": moments}
+            parts |= {"raw": self.teacher.state_dict(), "optimizer": moments}
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         save_checkpoint(folder, {"spec": spec(problem), "shape": shape.to_dict(), **config}, parts)
@@ -191,12 +213,13 @@ class Learner:
         lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
         if done < run["steps"]:
             slots = {}
-            for i, parameter in enumerate(self.net.parameters()):
+            for i, parameter in enumerate(self.teacher.parameters()):
                 shape = tuple(parameter.shape)
                 slots |= {f"{i}.step": (), f"{i}.exp_avg": shape, f"{i}.exp_avg_sq": shape}
-            found = load_checkpoint(folder, spec(self.net.problem), {**shapes, "raw": self.net.shapes(), "optimizer": slots})
+            whole_teacher = {name: tuple(tensor.shape) for name, tensor in self.teacher.state_dict().items()}
+            found = load_checkpoint(folder, spec(self.net.problem), {**shapes, "raw": whole_teacher, "optimizer": slots})
             self.average.load_state_dict(found.parts["model"])
-            self.net.load_state_dict(found.parts["raw"])
+            self.teacher.load_state_dict(found.parts["raw"])
             state = self.optimizer.state_dict()
             for key, tensor in found.parts["optimizer"].items():
                 which, name = key.split(".")

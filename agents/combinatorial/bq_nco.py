@@ -1,0 +1,152 @@
+"""bq-nco: the next node by a transformer that sees the instance that is left (Drakulic et al., NeurIPS 2023, arXiv 2301.03313).
+
+Plans the whole instance at its first step, as all planners here. `decode` greedy takes the likeliest node; beam keeps the `beam` likeliest
+partial solutions and takes the best of them by true length or value, the greedy one among them. `augment` solves as many views of the instance
+(the 8 symmetries of the square; tours also begin at other nodes) and keeps the best. `search` re-constructs so many random stretches of the
+solution and keeps what is better (bq_search.py). Only the `k` nodes nearest to the origin enter the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from agents.combinatorial.bq_data import symmetry
+from agents.combinatorial.bq_decode import Given, K, Rest, beam, given, greedy, rest, whole, worth
+from agents.combinatorial.bq_net import PROBLEMS, BqNet, load_net
+from agents.combinatorial.bq_search import improve
+from agents.combinatorial.planner import Plan, Planner, Seen
+from arena import settings
+from arena.agent import Brief
+from arena.errors import ArenaError
+from arena.task import TaskView
+from domains.combinatorial.kernel import Instances
+
+SHIPPED = Path(__file__).parent / "weights" / "bq_nco"
+VIEWS = 8
+
+
+class BqNco(Planner):
+    """A trained network builds the solution, node by node.
+
+    checkpoint: a folder that `train` wrote, or one that holds several as seed-0, seed-1, ...; by default the weights shipped for the problem
+    decode: greedy | beam; beam: width; k: most nodes that enter the network; augment: views, 1..8; search: stretches re-constructed
+    size: of a training run, see bq_training.SIZES; teacher: what it imitates, labels | itself (bq_selflabel.py); playing depends on neither
+    """
+
+    nature = "learned"
+    problems = PROBLEMS
+
+    def __init__(
+        self,
+        checkpoint: str | None = None,
+        decode: Literal["greedy", "beam"] = "greedy",
+        beam: int = 16,
+        k: int = K,
+        augment: int = 1,
+        search: int = 0,
+        size: Literal["cpu", "full"] = "cpu",
+        teacher: Literal["labels", "itself"] = "labels",
+    ) -> None:
+        if k < 2 or beam < 1 or not 1 <= augment <= VIEWS or search < 0:
+            asked = f"k = {k}, beam = {beam}, augment = {augment}, search = {search}"
+            raise ArenaError("agent.parameters", f"bq-nco: {asked}", f"k is at least 2, beam at least 1, augment 1..{VIEWS}, search at least 0")
+        self.folder = Path(checkpoint) if checkpoint else None
+        self.width = beam if decode == "beam" else 1
+        self.k, self.augment, self.search, self.size, self.teacher = k, augment, search, size, teacher
+
+    def check(self, task: TaskView) -> None:
+        """Raises ArenaError where the problem is not among its own, distances are a matrix, or there are no weights that fit."""
+        super().check(task)
+        self._net(task, 0)
+
+    def begin(self, brief: Brief) -> None:
+        super().begin(brief)
+        self.device = brief.device
+        self.net = self._net(brief.task, brief.seed).to(brief.device)
+
+    def _net(self, task: TaskView, seed: int) -> BqNet:
+        problem: str = task.domain.problem  # type: ignore[attr-defined]
+        return load_net(self.folder or SHIPPED / problem, problem, seed)
+
+    def plan(self, seen: Seen) -> Plan:
+        instances = given(seen.problem, scenario_of(seen).to(self.device))
+        found = solve(self.net, instances, width=self.width, k=self.k, views=self.augment)
+        if self.search:
+            found = improve(self.net, instances, found, self.search, torch.from_numpy(seen.seeds).to(self.device), self.k)
+        via = found.via.numpy(force=True) if seen.problem == "cvrp" else None
+        return found.order.numpy(force=True), via
+
+    def train(self, task: TaskView, *, seed: int, folder: Path, log: Callable[[dict[str, float]], None], budget: int | None = None) -> None:
+        """Train for `budget` steps (default: the size's), or go on where an interrupted run of the same kind left off in `folder`."""
+        from agents.combinatorial import bq_selflabel, bq_training
+
+        super().check(task)
+        domain = task.domain
+        problem: str = domain.problem  # type: ignore[attr-defined]
+        if getattr(domain, "metrics_told", False):
+            raise ArenaError("train.task", f"{task.id} replays files and has no training instances", "train it on combinatorial/tsp100-v1")
+        n: int = domain.n - (problem in ("cvrp", "op"))  # type: ignore[attr-defined]
+        if self.teacher == "labels":
+            bq_training.train(problem, n, seed=seed, steps=budget, folder=folder, home=settings.home(), log=log, size=self.size)
+        else:
+            start = self.folder or SHIPPED / problem
+            bq_selflabel.train(task, problem, start, seed=seed, rounds=budget, folder=folder, log=log, size=self.size)
+
+
+def scenario_of(seen: Seen) -> Instances:
+    """The instances that a planner saw, as the kernel's record."""
+    rows, n = len(seen), seen.n
+    parts = {name: torch.from_numpy(getattr(seen, name)) for name in ("coords", "metric", "demand", "capacity", "prize", "budget")}
+    return Instances(
+        size=torch.full((rows,), n, dtype=torch.int64),
+        matrix=torch.zeros(rows, 0, 0, dtype=torch.float64),
+        best=torch.full((rows,), np.nan, dtype=torch.float64),
+        **parts,
+    )
+
+
+def solve(net: BqNet, instances: Given, *, width: int = 1, k: int = K, views: int = 1) -> Rest:
+    """The best solution of each instance: greedy ones of every view, and with `width` > 1 those of a beam."""
+    found = [_view(net, instances, view, k, 1) for view in range(views)]
+    if width > 1:
+        found += [_view(net, instances, view, k, width) for view in range(views)]
+    return best_of(instances, found)
+
+
+def _view(net: BqNet, instances: Given, view: int, k: int, width: int) -> Rest:
+    """Solutions of the instances seen under symmetry `view`; tours begin at a node of the view's own, and are told from node 0."""
+    seen, start = instances, 0
+    if view and instances.problem != "kp":
+        which = torch.full((len(instances),), view, device=instances.unit.device)
+        seen = replace(instances, token=torch.cat((symmetry(instances.token[..., :2], which), instances.token[..., 2:]), -1))
+    now = whole(seen)
+    if instances.problem == "tsp" and view:
+        n = now.m + 1
+        start = view * n // VIEWS
+        perm = torch.cat((torch.arange(start, device=now.perm.device), torch.arange(start + 1, n, device=now.perm.device))).expand(len(now.row), -1)
+        here = torch.full_like(now.origin, start)
+        now = rest(seen, perm, here, here, now.left, now.row)
+    now = beam(net, seen, now, k, width) if width > 1 else greedy(net, seen, now, k)
+    if start:
+        tour = torch.cat((torch.full_like(now.origin, start)[:, None], now.order), 1)
+        home = (tour == 0).long().argmax(1, keepdim=True)
+        turned = (home + torch.arange(1, tour.shape[1], device=tour.device)) % tour.shape[1]
+        now.order = tour.gather(1, turned)
+    return now
+
+
+def best_of(instances: Given, found: list[Rest]) -> Rest:
+    """The cheapest solution of each instance among several per row; of equal ones the first."""
+    row = torch.cat([now.row for now in found])
+    ranked = torch.cat([worth(instances, now) for now in found]).argsort(stable=True)
+    rank = torch.empty_like(ranked).scatter(0, ranked, torch.arange(len(row), device=row.device))
+    first = torch.full((len(instances),), len(row), device=row.device).scatter_reduce(0, row, rank, "amin")
+    best = whole(instances)
+    best.order, best.via = (torch.cat([getattr(now, name) for now in found])[ranked[first]] for name in ("order", "via"))
+    return best
