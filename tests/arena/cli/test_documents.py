@@ -45,7 +45,7 @@ WRITING = {
     "db": ("db", "check"),
     "exported": ("export", "--all", "-o", "x.arena.zip"),
 }
-ELSEWHERE = {"converted", "imported", "frozen", "training", "files", "bench", "dashboard", "new"}  # in the tests of these commands
+ELSEWHERE = {"converted", "imported", "frozen", "training", "files", "bench", "dashboard", "new", "solved"}  # in the tests of these commands
 
 
 @pytest.mark.parametrize("name", [*READING, *WRITING])
