@@ -17,7 +17,7 @@ from arena.rollout import states
 from arena.task import Task
 from domains.combinatorial.checker import evaluate
 from domains.combinatorial.distances import METRICS
-from domains.combinatorial.figures_style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, Floats, Layer, Picture, look, plotted, ways
+from domains.combinatorial.figures_style import BLUE, GREEN, GREY, LEGEND, ORANGE, PURPLE, VERMILLION, Floats, Layer, Picture, look, plotted, ways
 from domains.combinatorial.kernel import MAXIMISED, Combinatorial, Instances
 from domains.combinatorial.known import Moves, best_of
 
@@ -115,9 +115,11 @@ def view(task: Task, index: int, actions: Mapping[str, NDArray[np.generic]], kno
         xy = scenario.coords[0].numpy()
         if METRICS[int(scenario.metric)] == "GEO":  # the first column is the latitude
             xy = xy[:, ::-1]
-    status = str(dict(task.config.get("best", {})).get("status", ""))
+    told = task.config["best"]  # of all instances, or of each
+    status = told["status"] if isinstance(told, Mapping) else told[index]
+    name = task.config.get("instance") or next(iter(task.config.get("instances", ())[index : index + 1]), "")
     best_name = {"optimal": "optimum", "textbook": "textbook rule"}.get(status, "best known")
-    return View(problem, scenario, found, best, best_name, xy, _names(problem, scenario), _title(problem, scenario, found, best_name))
+    return View(problem, scenario, found, best, best_name, xy, _names(problem, scenario), _title(problem, scenario, found, best_name, name))
 
 
 def number(value: float) -> str:
@@ -130,7 +132,7 @@ def percent(gap: float) -> str:
     return "0 %" if abs(gap) < 1e-3 else f"{gap:.{2 if abs(gap) >= 0.1 else 3}f} %"
 
 
-def _title(problem: str, scenario: Instances, found: Solution, best_name: str) -> tuple[str, ...]:
+def _title(problem: str, scenario: Instances, found: Solution, best_name: str, name: str) -> tuple[str, ...]:
     best, more = float(scenario.best), problem in MAXIMISED
     worse = best - found.cost if more else found.cost - best
     gap = 100 * worse / max(abs(best), 1e-300) if worse else 0.0
@@ -145,6 +147,7 @@ def _title(problem: str, scenario: Instances, found: Solution, best_name: str) -
     }[problem]  # fmt: skip
     if problem not in MAXIMISED and visited < size - 1:
         second += f"; broken off after {visited} nodes"
+    second = f"{name}: {second}" if name else second
     return first, second if found.feasible else f"{second}; not feasible"
 
 
@@ -197,14 +200,18 @@ def tour(view: View) -> Picture:
 
 
 def routes(view: View) -> Picture:
-    """CVRP: every route in its own colour, dash and symbol."""
+    """CVRP: every route in its own colour, dash and symbol; of many routes the legs from and to the depot are thin and grey."""
     assert view.xy is not None
-    demand, capacity = view.scenario.demand[0].tolist(), int(view.scenario.capacity)
+    demand, capacity, many = view.scenario.demand[0].tolist(), int(view.scenario.capacity), len(view.found.routes) > LEGEND
     layers = []
+    if many:
+        x, y = ways(view.xy, [leg for route in view.found.routes for leg in (route[:2], route[-2:])])
+        layers.append(Layer("from and to the depot", x, y, GREY, 0.5))
     for kind, route in enumerate(view.found.routes):
         colour, symbol, dash = look(kind)
-        load, (x, y) = sum(demand[node] for node in route), ways(view.xy, [route])
-        said = tuple(f"route {kind + 1}, load {load} of {capacity}<br>{view.names[node]}" for node in route)
+        load, shown = sum(demand[node] for node in route), [node for node in route if node] if many else route
+        x, y = ways(view.xy, [shown])
+        said = tuple(f"route {kind + 1}, load {load} of {capacity}<br>{view.names[node]}" for node in shown)
         name = f"route {kind + 1}: {load} of {capacity}"
         layers.append(Layer(name, x, y, colour, 1.5, dash, _node_size(view), symbol, text=(*said, ""), minor=True))
     return Picture(view.title, (*layers, _depot(view)), _axes(view), alt="; ".join(view.title))

@@ -161,6 +161,14 @@ def test_geographic_nodes_are_drawn_with_north_above():
     assert picture.axes == ("longitude", "latitude") and layers(picture)["start"].x[0] == 50
 
 
+def test_where_each_instance_has_a_status_the_best_is_called_by_it():
+    both = task_of("tsp", instances(coords=np.concatenate([SQUARE, SQUARE]), best=4.0), 4)
+    task = replace(both, config={**both.config, "best": ["best known", "optimal"]})
+    assert [view(task, index, moves(1, 2, 3)).best_name for index in (0, 1)] == ["best known", "optimum"]
+    named = replace(task, config={**task.config, "instances": ["one", "two"]})
+    assert view(named, 1, moves(1, 2, 3)).title[1] == "two: 4 nodes"
+
+
 def test_what_was_broken_off_does_not_go_home():
     seen = view(tsp(), 0, moves(1, 2))
     assert seen.found.routes == [[0, 1, 2]] and not seen.found.feasible and seen.title[1] == "4 nodes; broken off after 2 nodes; not feasible"
@@ -203,14 +211,16 @@ def test_every_figure_has_words_a_transparent_ground_and_one_scale(task, actions
         assert "NaN" not in figure.to_json()
 
 
-def test_a_long_legend_leaves_out_what_hovering_tells():
+def test_many_routes_are_told_by_hovering_and_their_legs_to_the_depot_stand_back():
     n = LEGEND + 4
     points = np.c_[np.arange(n + 1), np.arange(n + 1) % 3].astype(float)[None]
     demand = np.r_[0, np.ones(n, int)][None]
     task = task_of("cvrp", instances(coords=points, demand=demand, capacity=1, best=1.0), n + 1)
     (picture,) = pictures(view(task, 0, moves(*(2 * k + 1 for k in range(1, n + 1))))).values()
-    assert len(picture.layers) == n + 1
-    assert [trace.name for trace in plotted(picture).data if trace.showlegend] == ["depot"]
+    legs, *routes, depot = picture.layers
+    assert len(edges(legs)) == len(routes) == n and legs.width < 1
+    assert all(len(route.x) == 2 and np.isnan(route.x[1]) for route in routes)  # the one customer
+    assert [trace.name for trace in plotted(picture).data if trace.showlegend] == [legs.name, depot.name]
 
 
 def test_looks_differ():
