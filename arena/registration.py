@@ -70,13 +70,13 @@ def draft(
     mode: str | None = None,
 ) -> Draft:
     """What `source` names: file.py[:Class], module:Class, model.onnx, a folder that `arena convert` wrote, http(s)://..., or an agent that
-    is known with parameters, e.g. `pid(kp=0.3)`. Nothing of it is executed or stored.
+    is known with parameters, e.g. `pid(kp=0.3)`. Nothing of it is executed or stored. Without `tasks`, `register` finds out what it plays.
 
     Raises ArenaError agent.name, agent.source, agent.untrusted (a zip), unknown.*.
     """
     text, _, parameters = (source, None, {}) if "://" in source else registry.parse(source)
     spec: Json = {"registered": True, "source": text, "parameters": parameters, "environment": list(environment)}
-    spec["tasks"] = list(tasks) or _one_domain(source)
+    spec["tasks"] = list(tasks)
     files: dict[str, Path] = {}
     path = Path(text).expanduser()
     if "://" in source:
@@ -140,11 +140,18 @@ def check_tasks(patterns: Sequence[str]) -> None:
             raise unknown("task", pattern, known, "give tasks it can play, e.g. --task 'bidding/*'")
 
 
-def _one_domain(source: str) -> list[str]:
-    domains = registry.domains()
+def _tasks_of(store: Store, wanted: Draft) -> list[str]:
+    """The tasks that were named, else those of the version before, else of the only domain there is. Raises ArenaError `agent.tasks`."""
+    if wanted.spec["tasks"]:
+        return list(wanted.spec["tasks"])
+    before = [row for row in store.agents(retired=True) if row["name"] == wanted.name]
+    if before:
+        return list(max(before, key=lambda row: row["version"])["spec"]["tasks"])
+    domains = list(registry.domains())
     if len(domains) != 1:
-        raise ArenaError("agent.tasks", f"which tasks can {source} play?", f"say so: --task '{next(iter(domains), 'domain')}/*'")
-    return [f"{next(iter(domains))}/*"]
+        hint = f"say so: --task {' or --task '.join(repr(f'{name}/*') for name in domains)}"
+        raise ArenaError("agent.tasks", f"which tasks can {wanted.name} play?", hint)
+    return [f"{domains[0]}/*"]
 
 
 def _python(text: str) -> tuple[Path, str] | None:
@@ -265,10 +272,12 @@ def register(store: Store, wanted: Draft, tell: Callable[[str, bool | None, str]
     """Check the agent on a small task it can play and store it; content that is known already is the version it has.
 
     tell: called with rule, outcome and detail of every check
-    Raises ArenaError `agent.contract` where it breaks the contract, with all `checks` in its context; nothing is stored then.
+    Raises ArenaError `agent.contract` where it breaks the contract, with all `checks` in its context, `agent.tasks` where nobody said what
+    it plays; nothing is stored then.
     """
     from arena.contract import check_agent, tiny_task
 
+    wanted = replace(wanted, spec={**wanted.spec, "tasks": _tasks_of(store, wanted)})
     content = keep(wanted.files)
     new_files = bool(content) and not any(row["spec"].get("artifact") == content for row in store.agents(retired=True))
     try:

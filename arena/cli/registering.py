@@ -66,10 +66,10 @@ def register(
                 left = [check["rule"] for check in checks if check["ok"] is None]
                 notice(f"  not judged as long as that is so: {', '.join(left)}" if left else "", not left)
             raise
-    task = wanted.spec["tasks"][0]
+    tasks = found.row.spec["tasks"]
     document = {
         "agent": found.row.name, "version": found.row.version, "kind": found.row.kind, "nature": found.row.nature, "level": found.level,
-        "new": found.new, "task": found.report.task, "tasks": wanted.spec["tasks"], "digest": found.row.artifact_digest,
+        "new": found.new, "task": found.report.task, "tasks": tasks, "digest": found.row.artifact_digest,
         "decisions": found.report.decisions, "legal": found.report.legal, "ms_per_decision": found.report.ms_per_decision,
         "checks": [{"rule": c.rule, "ok": c.ok, "detail": c.detail} for c in found.report.checks],
     }  # fmt: skip
@@ -78,7 +78,7 @@ def register(
         words = "registered" if found.new else "was registered with this content"
         where = {"process": "process isolation", "remote": "remote", "inline": "no isolation"}[found.level]
         print(literal(f"agent {found.row.reference} {words} ({where})   {found.report.summary}"))
-        notice(f"next: arena run -t {_next(task)} -a {found.row.name}", quiet)
+        notice(f"next: arena run -t {_next(tasks[0])} -a {found.row.name}", quiet)
 
     deliver("arena.registered/1", document, as_json, text)
 

@@ -44,10 +44,10 @@ def test_register_then_run(arena, mine):
 
 
 def test_what_is_wrong_is_said_rule_by_rule(arena, mine):
-    done = arena("register", mine(999), "--name", "wild")
+    done = arena("register", mine(999), "--name", "wild", "-t", "bidding/*")
     assert done.code == 2 and done.out == ""
     assert "legal      BROKEN" in done.err and "finite     ok" in done.err and "error: wild breaks the contract: legal: " in done.err
-    found = arena("register", mine(999), "--name", "wild", "--json").document
+    found = arena("register", mine(999), "--name", "wild", "-t", "bidding/*", "--json").document
     assert found["code"] == "agent.contract" and {c["rule"] for c in found["context"]["checks"] if c["ok"] is False} >= {"legal"}
     assert arena("list", "agents", "--stored", "--json").document["agents"] == []
     assert arena("check", mine(999)).code == 2 and arena("check", mine()).code == 0
@@ -55,7 +55,7 @@ def test_what_is_wrong_is_said_rule_by_rule(arena, mine):
 
 def test_retired_agents_are_out_of_the_way_and_come_back(arena, mine):
     for bid in (40, 41):
-        arena("register", "-q", mine(bid), "--name", "mine")
+        arena("register", "-q", mine(bid), "--name", "mine", "-t", "bidding/*")
     assert arena("retire", "mine@2").out == "mine@2 retired\n"
     assert arena("run", "-t", TASK, "-a", "mine", "--dry-run", "--json").document["runs"][0]["agent"] == "mine"
     versions = {row["agent"]: row["version"] for row in arena("list", "agents", "--json").document["agents"]}
@@ -66,7 +66,7 @@ def test_retired_agents_are_out_of_the_way_and_come_back(arena, mine):
 
 
 def test_what_is_queued_is_played_by_a_worker(arena, process, mine):
-    arena("register", "-q", mine(), "--name", "mine")
+    arena("register", "-q", mine(), "--name", "mine", "-t", "bidding/*")
     queued = arena("run", "-t", TASK, "-a", "mine", "-a", "const", "--queue", "--json").document["runs"]
     assert [(run["run"], run["status"]) for run in queued] == [(1, "queued"), (2, "queued")]
     assert "they are played by: arena worker" in arena("run", "-t", TASK, "-a", "pid", "--queue").out
