@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH = 100  # columns of text that goes to a file or a pipe
+FOLD = 26  # columns that a folded cell has at least
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document (schemas: arena/cli/schemas).")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")]
@@ -120,10 +121,10 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], marked: Iter
     needed = 2 * (len(columns) - 1)
     for index, column in enumerate(columns):
         natural = max([cell_len(row[index]) for row in cells] + [cell_len(column.title)])
-        needed += min(natural, 30) if column.fold else natural
+        needed += min(natural, FOLD) if column.fold else natural
         sheet.add_column(
             Text(column.title), justify="right" if column.right else "left", no_wrap=not column.fold, overflow="fold",
-            min_width=min(natural, 30) if column.fold else natural,
+            min_width=min(natural, FOLD) if column.fold else natural,
         )  # fmt: skip
     strong = set(marked)
     for number, row in enumerate(cells):
