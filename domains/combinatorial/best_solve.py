@@ -54,7 +54,7 @@ def solve(name: str, index: int, effort: int | None = None) -> Solution:
     if problem == "kp" or n <= MOST:
         return {**_exactly(problem, scenario), "optimal": True, "effort": 0}
     found = {"tsp": _tour, "atsp": _asymmetric, "cvrp": _routes, "op": _prizes}[problem](scenario, effort)
-    return {"optimal": False, **found, "effort": effort}
+    return {"optimal": False, "effort": effort, **found}
 
 
 def _instance(name: str, index: int) -> Instances:
@@ -130,9 +130,9 @@ def _routes(scenario: Instances, iterations: int) -> Solution:
     lengths = np.rint(_lengths(scenario) * UNIT).astype(np.int64)
     demand = scenario.demand[0].tolist()
     clients = [{"delivery": [load]} for load in demand[1:]]
-    routes = _pyvrp(lengths, clients, {"num_available": len(clients), "capacity": [int(scenario.capacity)]}, iterations)
+    routes, iterations = _pyvrp(lengths, clients, {"num_available": len(clients), "capacity": [int(scenario.capacity)]}, iterations)
     via = [position == 0 and number > 0 for number, route in enumerate(routes) for position in range(len(route))]
-    return {"order": [node for route in routes for node in route], "via": via, "solver": f"PyVRP {version('pyvrp')}"}
+    return {"order": [node for route in routes for node in route], "via": via, "effort": iterations, "solver": f"PyVRP {version('pyvrp')}"}
 
 
 def _prizes(scenario: Instances, iterations: int) -> Solution:
@@ -140,12 +140,15 @@ def _prizes(scenario: Instances, iterations: int) -> Solution:
     lengths = np.ceil(_lengths(scenario) * UNIT).astype(np.int64)
     prize = scenario.prize[0].tolist()
     clients = [{"prize": worth * PRIZE_UNIT, "required": False} for worth in prize[1:]]
-    routes = _pyvrp(lengths, clients, {"num_available": 1, "max_distance": int(float(scenario.budget) * UNIT)}, iterations)
-    return {"order": [node for route in routes for node in route], "solver": f"PyVRP {version('pyvrp')}"}
+    routes, iterations = _pyvrp(lengths, clients, {"num_available": 1, "max_distance": int(float(scenario.budget) * UNIT)}, iterations)
+    return {"order": [node for route in routes for node in route], "effort": iterations, "solver": f"PyVRP {version('pyvrp')}"}
 
 
-def _pyvrp(lengths: NDArray[np.int64], clients: Sequence[dict[str, Any]], vehicle: dict[str, Any], iterations: int) -> list[list[int]]:
-    """Routes of nodes from the depot 0, of the best solution of an iterated local search; all other nodes are clients."""
+def _pyvrp(lengths: NDArray[np.int64], clients: Sequence[dict[str, Any]], vehicle: dict[str, Any], iterations: int) -> tuple[list[list[int]], int]:
+    """Routes of nodes from the depot 0, of the best solution of an iterated local search, and its iterations; all other nodes are clients.
+
+    The search passes through overloaded routes: where it has found nothing else in the end, it is repeated twice as long.
+    """
     import pyvrp
     from pyvrp.stop import MaxIterations
 
@@ -159,8 +162,8 @@ def _pyvrp(lengths: NDArray[np.int64], clients: Sequence[dict[str, Any]], vehicl
     )
     best = pyvrp.solve(data, MaxIterations(iterations), seed=0, collect_stats=False, display=False).best
     if not best.is_feasible():
-        raise ArenaError("reference.infeasible", f"PyVRP found no feasible solution in {iterations} iterations", "raise --effort")
-    return [[visit.idx + 1 for visit in route if visit.is_client()] for route in best.routes()]
+        return _pyvrp(lengths, clients, vehicle, 2 * iterations)
+    return [[visit.idx + 1 for visit in route if visit.is_client()] for route in best.routes()], iterations
 
 
 # ---- what was found so far ----------------------------------------------------------------------------------------------
