@@ -7,13 +7,13 @@ float64 lengths of the instance's own metric), never by the network. op and kp r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from agents.combinatorial.bq_data import KP_UNIT, PRIZE_UNIT
+from agents.combinatorial.bq_data import KP_UNIT, PRIZE_UNIT, symmetry
 from agents.combinatorial.bq_net import BqNet
 from domains.combinatorial.checker import evaluate
 from domains.combinatorial.distances import distance, unit_square
@@ -23,6 +23,7 @@ TOKENS = {"cpu": 1 << 14, "cuda": 1 << 20}  # of one call of the network: what f
 
 
 K = 250  # nodes that enter the network at most, unless said otherwise
+VIEWS = 8
 
 
 @dataclass(frozen=True)
@@ -220,15 +221,25 @@ def greedy(net: BqNet, instances: Given, now: Rest, k: int) -> Rest:
 
 
 @torch.inference_mode()
-def beam(net: BqNet, instances: Given, now: Rest, k: int, width: int) -> Rest:
-    """The `width` likeliest completions that are kept step by step: rows r * width + w, those of score -inf void; `now` itself, changed."""
-    starts = len(now.row)
+def beam(net: BqNet, instances: Given, now: Rest, k: int, width: int, luck: torch.Generator | None = None) -> Rest:
+    """The `width` likeliest completions that are kept step by step: rows r * width + w, those of score -inf void; `now` itself, changed.
+
+    With `luck` they are drawn from the network's distribution instead, without replacement: the beam of perturbed scores of Kool, van Hoof and
+    Welling (stochastic beams, arXiv 1903.06059, algorithm 1).
+    """
+    starts, perturbed = len(now.row), torch.zeros_like(now.score)
     while now.m and (may := _open(instances, now)) is not DONE:
         logp = scores(net, instances, now, may, k)
         logp[now.done, 0] = 0.0  # a finished solution stays in the race as it is
         total = (now.score[:, None] + logp).view(starts, -1)
         kept = min(width, total.shape[1])
-        score, flat = total.topk(kept, 1)
+        if luck is None:
+            flat = total.topk(kept, 1).indices
+        else:
+            noisy = _perturbed(now.score[:, None] + logp, perturbed, luck).view(starts, -1)
+            perturbed, flat = noisy.topk(kept, 1)
+            perturbed = perturbed.flatten()
+        score = total.gather(1, flat)
         beams, actions = len(now.row) // starts, logp.shape[1]
         parent = (torch.arange(starts, device=flat.device)[:, None] * beams + flat // actions).flatten()
         now.take(parent)
@@ -236,6 +247,18 @@ def beam(net: BqNet, instances: Given, now: Rest, k: int, width: int) -> Rest:
         now.done = now.done | (now.score == -torch.inf)
         choose(instances, now, torch.where(now.done, 0, flat.flatten() % actions))
     return now
+
+
+def _perturbed(logp: Tensor, perturbed: Tensor, luck: torch.Generator) -> Tensor:
+    """[R, A] Gumbel-perturbed scores of children, given that the highest of each row is the parent's [R]; -inf stays."""
+    uniform = torch.rand(logp.shape, generator=luck).to(logp.device).clamp(1e-20, 1 - 1e-7)
+    gumbel = logp - (-uniform.log()).log()
+    most = gumbel.amax(1, keepdim=True)
+    gap = (gumbel - most).clamp(max=-1e-12)
+    v = perturbed[:, None] - gumbel + torch.where(gap > -0.693, (-torch.expm1(gap)).log(), torch.log1p(-gap.exp()))
+    drawn = perturbed[:, None] - v.clamp(min=0) - torch.log1p(torch.exp(-v.abs()))
+    drawn = torch.where(gumbel == most, perturbed[:, None], drawn)
+    return torch.where(torch.isfinite(logp), drawn, -torch.inf)
 
 
 DONE = object()
@@ -256,6 +279,48 @@ def worth(instances: Given, now: Rest) -> Tensor:
     found = evaluate(instances.problem, instances.scenario[now.row], now.order, now.via)
     cost = -found.cost if instances.problem in MAXIMISED else found.cost
     return torch.where(found.feasible & (now.score > -torch.inf), cost, torch.inf)
+
+
+def solve(net: BqNet, instances: Given, *, width: int = 1, k: int = K, views: int = 1) -> Rest:
+    """The best solution of each instance: greedy ones of every view, and with `width` > 1 those of a beam."""
+    views = 1 if instances.problem == "kp" else views  # there are no others
+    found = [_view(net, instances, view, k, 1) for view in range(views)]
+    if width > 1:
+        found += [_view(net, instances, view, k, width) for view in range(views)]
+    return best_of(instances, found)
+
+
+def _view(net: BqNet, instances: Given, view: int, k: int, width: int) -> Rest:
+    """Solutions of the instances seen under symmetry `view`; tours begin at a node of the view's own, and are told from node 0."""
+    seen, start = instances, 0
+    if view:
+        which = torch.full((len(instances),), view, device=instances.unit.device)
+        seen = replace(instances, token=torch.cat((symmetry(instances.token[..., :2], which), instances.token[..., 2:]), -1))
+    now = whole(seen)
+    if instances.problem == "tsp" and view:
+        n = now.m + 1
+        start = view * n // VIEWS
+        perm = torch.cat((torch.arange(start, device=now.perm.device), torch.arange(start + 1, n, device=now.perm.device))).expand(len(now.row), -1)
+        here = torch.full_like(now.origin, start)
+        now = rest(seen, perm, here, here, now.left, now.row)
+    now = beam(net, seen, now, k, width) if width > 1 else greedy(net, seen, now, k)
+    if start:
+        tour = torch.cat((torch.full_like(now.origin, start)[:, None], now.order), 1)
+        home = (tour == 0).long().argmax(1, keepdim=True)
+        turned = (home + torch.arange(1, tour.shape[1], device=tour.device)) % tour.shape[1]
+        now.order = tour.gather(1, turned)
+    return now
+
+
+def best_of(instances: Given, found: list[Rest]) -> Rest:
+    """The cheapest solution of each instance among several per row; of equal ones the first."""
+    row = torch.cat([now.row for now in found])
+    ranked = torch.cat([worth(instances, now) for now in found]).argsort(stable=True)
+    rank = torch.empty_like(ranked).scatter(0, ranked, torch.arange(len(row), device=row.device))
+    first = torch.full((len(instances),), len(row), device=row.device).scatter_reduce(0, row, rank, "amin")
+    best = whole(instances)
+    best.order, best.via = (torch.cat([getattr(now, name) for now in found])[ranked[first]] for name in ("order", "via"))
+    return best
 
 
 def _nodes(values: Tensor, row: Tensor, nodes: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
     python -m agents.combinatorial.bq_labels tsp --n 20 --count 20000 --out FOLDER --workers 2
 
-Solvers need no licence beyond MIT and Apache: tsp, an iterated local search (2-opt and Or-opt, segments reversed at random as kicks); op, an
-iterated insertion by prize per detour; kp, exact by dynamic programming; cvrp, PyVRP (`pip install pyvrp`). `effort` is counted in
+Solvers need no licence beyond MIT and Apache: tsp, iterated local search (local_search.py); op, an iterated insertion by prize per
+detour; kp, exact by dynamic programming; cvrp, PyVRP (`pip install pyvrp`). `effort` is counted in
 iterations, so a label depends on its instance and the effort alone. Shard k holds instances k * SHARD and on; whole shards are kept, so an
 interrupted command goes on. Coordinates are rounded to 1/65535 before they are solved: what is stored is what was solved.
 
@@ -27,6 +27,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from agents.combinatorial.local_search import improve_tour, nearest_neighbour
 from arena.errors import ArenaError
 from arena.seeds import scenario_seeds
 from domains.combinatorial.exact import knapsack
@@ -35,7 +36,8 @@ from domains.combinatorial.scenarios import drawn
 SHARD = 1000
 GRID = 65535
 VERSION = 1
-EFFORT = {"tsp": 4, "cvrp": 5, "op": 100, "kp": 1}  # iterations per node
+EFFORT = {"tsp": 10, "cvrp": 5, "op": 40, "kp": 1}  # iterations per node
+SLACK = 0.2  # op: how much worse a tour may be than the best to be walked on from, at the start
 PYVRP_UNIT = 100_000  # integers per unit of length; ten times finer, PyVRP's largest penalty (1e5 per unit of load) no longer deters overload
 Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
@@ -69,13 +71,13 @@ def _one(problem: str, row: dict[str, Any], effort: int) -> tuple[Integers, NDAr
     dist = np.sqrt(((row["coords"][:, None] - row["coords"][None]) ** 2).sum(-1))
     kicks = effort * len(dist)
     if problem == "tsp":
-        return _tour(dist, kicks, 1)[1:], none
+        return improve_tour(dist, nearest_neighbour(dist), kicks, 0)[1:], none
     if problem == "op":
         return _orienteer(dist, row["prize"].astype(np.int64), float(row["budget"]), kicks, 1), none
     return _routes(row, kicks)
 
 
-# ---- travelling salesman ------------------------------------------------------------------------------------------------
+# ---- orienteering -------------------------------------------------------------------------------------------------------
 
 
 @njit(cache=True)
@@ -127,43 +129,15 @@ def _length(dist: Floats, tour: Integers) -> float:
 
 
 @njit(cache=True)
-def _tour(dist: Floats, kicks: int, seed: int) -> Integers:
-    """[n] a short closed tour that begins at node 0: local optima joined by double bridges (Martin, Otto and Felten 1991), the better kept."""
-    np.random.seed(seed)
-    n = len(dist)
-    best = np.random.permutation(n)
-    _improve(dist, best)
-    shortest = _length(dist, best)
-    for _ in range(kicks if n >= 8 else 0):
-        start, reach = np.random.randint(n), min(n, 30)  # three neighbouring stretches change places: a local kick
-        tour = np.empty(n, np.int64)
-        for k in range(n):
-            tour[k] = best[(start + k) % n]
-        a = 1 + np.random.randint(reach - 3)
-        b = a + 1 + np.random.randint(reach - 2 - a)
-        c = b + 1 + np.random.randint(reach - 1 - b)
-        tour = np.concatenate((tour[:a], tour[b:c], tour[a:b], tour[c:]))
-        _improve(dist, tour)
-        length = _length(dist, tour)
-        if length < shortest + 1e-12:
-            best, shortest = tour, length
-    home = np.argmin(best)
-    return np.concatenate((best[home:], best[:home]))
-
-
-# ---- orienteering -------------------------------------------------------------------------------------------------------
-
-
-@njit(cache=True)
-def _fill(dist: Floats, prize: Integers, budget: float, tour: Integers, size: int, noise: float) -> int:
-    """Insert into tour[:size] (from node 0) while the way fits, always what is worth most prize per detour, times exp(noise); new size."""
+def _fill(dist: Floats, prize: Integers, budget: float, tour: Integers, size: int, power: float, noise: float) -> int:
+    """Insert into tour[:size] (from node 0) while the way fits, always what has most prize^power per detour, times exp(noise); the new size."""
     n = len(dist)
     inside = np.zeros(n, np.bool_)
     length = 0.0
     for i in range(size):
         inside[tour[i]] = True
         length += dist[tour[i], tour[(i + 1) % size]]
-    weight = np.exp(noise * np.random.randn(n))
+    weight = prize**power * np.exp(noise * np.random.randn(n))
     while True:
         most, chosen, place, added = -1.0, -1, -1, 0.0
         for j in range(1, n):
@@ -176,7 +150,7 @@ def _fill(dist: Floats, prize: Integers, budget: float, tour: Integers, size: in
                 if detour < cheapest:
                     cheapest, where = detour, i
             if length + cheapest <= budget:
-                worth = weight[j] * prize[j] / (cheapest + 1e-9)
+                worth = weight[j] / (cheapest + 1e-9)
                 if worth > most:
                     most, chosen, place, added = worth, j, where, cheapest
         if chosen < 0:
@@ -190,46 +164,50 @@ def _fill(dist: Floats, prize: Integers, budget: float, tour: Integers, size: in
 
 
 @njit(cache=True)
+def _shorten(dist: Floats, tour: Integers, size: int) -> None:
+    """tour[:size] made a local optimum, from node 0 again."""
+    path = tour[:size].copy()
+    _improve(dist, path)
+    home = np.argmin(path)
+    tour[:size] = np.concatenate((path[home:], path[:home]))
+
+
+@njit(cache=True)
 def _orienteer(dist: Floats, prize: Integers, budget: float, rounds: int, seed: int) -> Integers:
-    """Nodes in order of a tour from node 0 within the budget: insertion, then stretches dropped, the rest shortened, filled again with noise."""
+    """Nodes in order of a tour from node 0 within the budget.
+
+    Insertion; then in each round a stretch or random nodes are dropped, the rest is shortened and filled again by a rule perturbed at random.
+    Record-to-record travel (Dueck 1993): a tour is walked on from unless it is worse than the best by more than a share that falls to zero.
+    """
     np.random.seed(seed)
-    n = len(dist)
     limit = budget * (1 - 1e-12)
-    best, tour = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    size = _fill(dist, prize, limit, tour, 1, 0.0)
-    best[:], best_size = tour, size
+    tour, best, kept = np.zeros(len(dist), np.int64), np.zeros(len(dist), np.int64), np.zeros(len(dist), np.int64)
+    size = _fill(dist, prize, limit, tour, 1, 1.0, 0.0)
+    best[:], best_size, kept[:], kept_size = tour, size, tour, size
     most, shortest = prize[tour[:size]].sum(), _length(dist, tour[:size])
-    kept_prize = most
-    kept, kept_size = best.copy(), size
     for k in range(rounds):
         tour[:], size = kept, kept_size
-        if size > 1:
-            drop = 1 + np.random.randint(min(size - 1, max(2, (size + 1) // 2)))
-            start = 1 + np.random.randint(size - drop)
-            for i in range(start, size - drop):
-                tour[i] = tour[i + drop]
-            size -= drop
-        path = tour[:size].copy()
-        _improve(dist, path)
-        home = np.argmin(path)
-        tour[:size] = np.concatenate((path[home:], path[:home]))
-        size = _fill(dist, prize, limit, tour, size, 0.6 * np.random.random())
-        path = tour[:size].copy()
-        _improve(dist, path)
-        home = np.argmin(path)
-        tour[:size] = np.concatenate((path[home:], path[:home]))
-        size = _fill(dist, prize, limit, tour, size, 0.0)
+        share = 0.1 + 0.6 * np.random.random()
+        stretch = np.random.random() < 0.5
+        first = 1 + np.random.randint(max(1, size - 1))
+        left = 1
+        for i in range(1, size):
+            gone = 0 <= (i - first) % size < share * size if stretch else np.random.random() < share
+            if not gone:
+                tour[left] = tour[i]
+                left += 1
+        size = left
+        _shorten(dist, tour, size)
+        size = _fill(dist, prize, limit, tour, size, 2.0 * np.random.random(), np.random.random())
+        _shorten(dist, tour, size)
+        size = _fill(dist, prize, limit, tour, size, 1.0, 0.0)
         value, length = prize[tour[:size]].sum(), _length(dist, tour[:size])
         if value > most or (value == most and length < shortest - 1e-12):
             most, shortest, best_size = value, length, size
             best[:] = tour
-        # record-to-record travel: a little worse may be walked on from
-        if value >= 0.97 * kept_prize or value >= most:
-            kept_prize, kept_size = value, size
+        if value >= most * (1 - SLACK * (1 - k / rounds)):
+            kept_size = size
             kept[:] = tour
-        if k % 200 == 199:
-            kept_prize, kept_size = most, best_size
-            kept[:] = best
     return best[1:best_size].copy()
 
 
@@ -301,6 +279,7 @@ def _shard(job: tuple[str, int, int, int, Path]) -> None:
 
 def store(folder: Path, k: int, arrays: Arrays) -> None:
     """Write shard k: instances with order and via. The order comes last, so a shard that has one is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
     kinds = {"demand": np.int16, "prize": np.int16, "capacity": np.int64, "budget": np.float64, "via": np.uint8, "order": np.int16}
     found = {name: arrays[name].astype(kind) for name, kind in kinds.items() if name in arrays}
     if "coords" in arrays:

@@ -9,15 +9,13 @@ solution and keeps what is better (bq_search.py). Only the `k` nodes nearest to 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
-from agents.combinatorial.bq_data import symmetry
-from agents.combinatorial.bq_decode import Given, K, Rest, beam, given, greedy, rest, whole, worth
+from agents.combinatorial.bq_decode import VIEWS, K, given, solve
 from agents.combinatorial.bq_net import PROBLEMS, BqNet, load_net
 from agents.combinatorial.bq_search import improve
 from agents.combinatorial.planner import Plan, Planner, Seen
@@ -28,7 +26,6 @@ from arena.task import TaskView
 from domains.combinatorial.kernel import Instances
 
 SHIPPED = Path(__file__).parent / "weights" / "bq_nco"
-VIEWS = 8
 
 
 class BqNco(Planner):
@@ -36,7 +33,8 @@ class BqNco(Planner):
 
     checkpoint: a folder that `train` wrote, or one that holds several as seed-0, seed-1, ...; by default the weights shipped for the problem
     decode: greedy | beam; beam: width; k: most nodes that enter the network; augment: views, 1..8; search: stretches re-constructed
-    size: of a training run, see bq_training.SIZES; teacher: what it imitates, labels | itself (bq_selflabel.py); playing depends on neither
+    size: of a training run, see bq_training.SIZES; teacher: what it imitates, labels | itself (bq_selflabel.py, which goes on
+    from `checkpoint` where one is given); playing depends on neither
     """
 
     nature = "learned"
@@ -95,8 +93,7 @@ class BqNco(Planner):
         if self.teacher == "labels":
             bq_training.train(problem, n, seed=seed, steps=budget, folder=folder, home=settings.home(), log=log, size=self.size)
         else:
-            start = self.folder or SHIPPED / problem
-            bq_selflabel.train(task, problem, start, seed=seed, rounds=budget, folder=folder, log=log, size=self.size)
+            bq_selflabel.train(problem, n, self.folder, seed=seed, rounds=budget, folder=folder, log=log, size=self.size)
 
 
 def scenario_of(seen: Seen) -> Instances:
@@ -109,44 +106,3 @@ def scenario_of(seen: Seen) -> Instances:
         best=torch.full((rows,), np.nan, dtype=torch.float64),
         **parts,
     )
-
-
-def solve(net: BqNet, instances: Given, *, width: int = 1, k: int = K, views: int = 1) -> Rest:
-    """The best solution of each instance: greedy ones of every view, and with `width` > 1 those of a beam."""
-    found = [_view(net, instances, view, k, 1) for view in range(views)]
-    if width > 1:
-        found += [_view(net, instances, view, k, width) for view in range(views)]
-    return best_of(instances, found)
-
-
-def _view(net: BqNet, instances: Given, view: int, k: int, width: int) -> Rest:
-    """Solutions of the instances seen under symmetry `view`; tours begin at a node of the view's own, and are told from node 0."""
-    seen, start = instances, 0
-    if view and instances.problem != "kp":
-        which = torch.full((len(instances),), view, device=instances.unit.device)
-        seen = replace(instances, token=torch.cat((symmetry(instances.token[..., :2], which), instances.token[..., 2:]), -1))
-    now = whole(seen)
-    if instances.problem == "tsp" and view:
-        n = now.m + 1
-        start = view * n // VIEWS
-        perm = torch.cat((torch.arange(start, device=now.perm.device), torch.arange(start + 1, n, device=now.perm.device))).expand(len(now.row), -1)
-        here = torch.full_like(now.origin, start)
-        now = rest(seen, perm, here, here, now.left, now.row)
-    now = beam(net, seen, now, k, width) if width > 1 else greedy(net, seen, now, k)
-    if start:
-        tour = torch.cat((torch.full_like(now.origin, start)[:, None], now.order), 1)
-        home = (tour == 0).long().argmax(1, keepdim=True)
-        turned = (home + torch.arange(1, tour.shape[1], device=tour.device)) % tour.shape[1]
-        now.order = tour.gather(1, turned)
-    return now
-
-
-def best_of(instances: Given, found: list[Rest]) -> Rest:
-    """The cheapest solution of each instance among several per row; of equal ones the first."""
-    row = torch.cat([now.row for now in found])
-    ranked = torch.cat([worth(instances, now) for now in found]).argsort(stable=True)
-    rank = torch.empty_like(ranked).scatter(0, ranked, torch.arange(len(row), device=row.device))
-    first = torch.full((len(instances),), len(row), device=row.device).scatter_reduce(0, row, rank, "amin")
-    best = whole(instances)
-    best.order, best.via = (torch.cat([getattr(now, name) for now in found])[ranked[first]] for name in ("order", "via"))
-    return best

@@ -64,14 +64,15 @@ class Teacher(nn.Module):
 
     def __init__(self, problem: str, shape: Shape) -> None:
         super().__init__()
-        self.net, self.pair = BqNet(problem, shape), nn.Linear(shape.d, 2 * shape.d)
+        self.net = BqNet(problem, shape)
+        self.pair = nn.Linear(shape.d, 2 * shape.d) if problem != "kp" else None
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy of the next choice among the legal ones, and of the neighbours (0 in kp)."""
         x = self.net.encode(batch.token, batch.left, batch.legal)
         logp = self.net.score(x).flatten(1).masked_fill(~batch.allowed, -torch.inf).log_softmax(1)
         chosen = -torch.where(batch.target > 0, batch.target * logp, 0.0).sum(1).mean()
-        if not batch.beside.shape[2]:
+        if self.pair is None:
             return chosen, torch.zeros_like(chosen)
         asking, asked = self.pair(x).chunk(2, -1)
         logits = (asking @ asked.transpose(1, 2)).float() * x.shape[-1] ** -0.5
@@ -188,22 +189,22 @@ class Learner:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), 1 - keep)
         return loss.detach()
 
-    def save(self, folder: Path, config: dict[str, Any], finished: bool, lines: list[dict[str, float]]) -> None:
+    def save(self, folder: Path, config: dict[str, Any], finished: bool, lines: list[dict[str, float]], **more: Any) -> None:
+        """Weights in half precision once finished, else all that going on needs; `more`: further parts for that."""
         problem, shape = self.net.problem, self.net.shape
         parts = {"model": {name: tensor.half() if finished else tensor for name, tensor in self.average.state_dict().items()}}
         if not finished:
             state = self.optimizer.state_dict()["state"]
             moments = {f"{which}.{name}": tensor for which, entry in state.items() for name, tensor in entry.items()}
-            parts |= {"raw": self.teacher.state_dict(), "optimizer": moments}
+            parts |= {"raw": self.teacher.state_dict(), "optimizer": moments, **more}
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         save_checkpoint(folder, {"spec": spec(problem), "shape": shape.to_dict(), **config}, parts)
 
-    def resume(self, folder: Path, run: dict[str, Any]) -> tuple[int, float, list[dict[str, float]]]:
-        """Load an unfinished run of this kind: steps done, seconds spent, its log."""
+    def resume(self, folder: Path, run: dict[str, Any], **more: nn.Module) -> tuple[int, float, list[dict[str, float]]]:
+        """Load an unfinished run of this kind, further parts too: steps done, seconds spent, its log."""
         if not (folder / "config.json").exists():
             return 0, 0.0, []
-        shapes: dict[str, Any] = {"model": self.net.shapes()}
         config = load_checkpoint(folder, spec(self.net.problem), {}).config
         if config["run"] != run:
             pairs = [(key, config["run"].get(key), value) for key, value in run.items()]
@@ -216,10 +217,11 @@ class Learner:
             for i, parameter in enumerate(self.teacher.parameters()):
                 shape = tuple(parameter.shape)
                 slots |= {f"{i}.step": (), f"{i}.exp_avg": shape, f"{i}.exp_avg_sq": shape}
-            whole_teacher = {name: tuple(tensor.shape) for name, tensor in self.teacher.state_dict().items()}
-            found = load_checkpoint(folder, spec(self.net.problem), {**shapes, "raw": whole_teacher, "optimizer": slots})
-            self.average.load_state_dict(found.parts["model"])
-            self.teacher.load_state_dict(found.parts["raw"])
+            modules: dict[str, nn.Module] = {"model": self.average, "raw": self.teacher, **more}
+            wanted = {part: {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()} for part, module in modules.items()}
+            found = load_checkpoint(folder, spec(self.net.problem), {**wanted, "optimizer": slots})
+            for part, module in modules.items():
+                module.load_state_dict(found.parts[part])
             state = self.optimizer.state_dict()
             for key, tensor in found.parts["optimizer"].items():
                 which, name = key.split(".")

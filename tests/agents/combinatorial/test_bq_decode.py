@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.combinatorial.bq_data import KP_UNIT, PRIZE_UNIT
-from agents.combinatorial.bq_decode import Given, Rest, beam, choose, given, greedy, legal, rest, scores, whole, worth
-from agents.combinatorial.bq_nco import solve
+from agents.combinatorial.bq_decode import Given, Rest, beam, choose, given, greedy, legal, rest, scores, solve, whole, worth
 from agents.combinatorial.bq_net import PROBLEMS, BqNet, Shape
 from agents.combinatorial.bq_search import improve, routes_sorted
 from domains.combinatorial.checker import evaluate
