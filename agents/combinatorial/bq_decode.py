@@ -15,6 +15,7 @@ from torch import Tensor
 
 from agents.combinatorial.bq_data import KP_UNIT, PRIZE_UNIT, symmetry
 from agents.combinatorial.bq_net import BqNet
+from arena.seeds import hash64
 from domains.combinatorial.checker import evaluate
 from domains.combinatorial.distances import distance, unit_square
 from domains.combinatorial.kernel import MAXIMISED, Instances
@@ -24,6 +25,7 @@ TOKENS = {"cpu": 1 << 14, "cuda": 1 << 20}  # of one call of the network: what f
 
 K = 250  # nodes that enter the network at most, unless said otherwise
 VIEWS = 8
+MORE = 3  # times the beam's width: candidates among which equal states are looked for
 
 
 @dataclass(frozen=True)
@@ -224,29 +226,81 @@ def greedy(net: BqNet, instances: Given, now: Rest, k: int) -> Rest:
 def beam(net: BqNet, instances: Given, now: Rest, k: int, width: int, luck: torch.Generator | None = None) -> Rest:
     """The `width` likeliest completions that are kept step by step: rows r * width + w, those of score -inf void; `now` itself, changed.
 
-    With `luck` they are drawn from the network's distribution instead, without replacement: the beam of perturbed scores of Kool, van Hoof and
-    Welling (stochastic beams, arXiv 1903.06059, algorithm 1).
+    Partial solutions that leave the same instance are one (the quotient): the cheapest is kept, with the highest score among them. With `luck`
+    solutions are drawn from the network's distribution instead, without replacement: the beam of perturbed scores of Kool, van Hoof and Welling
+    (stochastic beams, arXiv 1903.06059, algorithm 1).
     """
     starts, perturbed = len(now.row), torch.zeros_like(now.score)
+    trail = Trail(torch.zeros_like(now.row), torch.zeros(starts, dtype=torch.float64, device=now.row.device))
     while now.m and (may := _open(instances, now)) is not DONE:
         logp = scores(net, instances, now, may, k)
         logp[now.done, 0] = 0.0  # a finished solution stays in the race as it is
         total = (now.score[:, None] + logp).view(starts, -1)
-        kept = min(width, total.shape[1])
+        kept, actions = min(width, total.shape[1]), logp.shape[1]
+        first = len(now.row) // starts * torch.arange(starts, device=now.row.device)[:, None]
         if luck is None:
-            flat = total.topk(kept, 1).indices
+            score, flat = total.topk(min(MORE * kept, total.shape[1]), 1)
+            after = trail.after(instances, now, first + flat // actions, flat % actions)
+            score, chosen = merged(after, score).topk(kept, 1)
+            flat, trail = flat.gather(1, chosen), Trail(*(part.gather(1, chosen).flatten() for part in (after.key, after.spent)))
         else:
             noisy = _perturbed(now.score[:, None] + logp, perturbed, luck).view(starts, -1)
             perturbed, flat = noisy.topk(kept, 1)
-            perturbed = perturbed.flatten()
-        score = total.gather(1, flat)
-        beams, actions = len(now.row) // starts, logp.shape[1]
-        parent = (torch.arange(starts, device=flat.device)[:, None] * beams + flat // actions).flatten()
-        now.take(parent)
+            score, perturbed = total.gather(1, flat), perturbed.flatten()
+        now.take((first + flat // actions).flatten())
         now.score = score.flatten()
         now.done = now.done | (now.score == -torch.inf)
         choose(instances, now, torch.where(now.done, 0, flat.flatten() % actions))
     return now
+
+
+@dataclass
+class Trail:
+    """What beams know of the way that led to them. key: int64 hash of the set of nodes chosen (Zobrist); spent: float64 length so far (kp: 0)"""
+
+    key: Tensor
+    spent: Tensor
+
+    def after(self, instances: Given, now: Rest, parent: Tensor, action: Tensor) -> States:
+        """Of the choices `action` [R, C] of solutions `parent` [R, C]."""
+        problem, scenario = instances.problem, instances.scenario
+        row, origin = now.row[parent], now.origin[parent]
+        node = now.perm[parent, action >> 1 if problem == "cvrp" else action]
+        running = ~now.done[parent]
+        key = self.key[parent] ^ torch.where(running, hash64(node + 1), 0)
+        if problem == "kp":
+            return States(key, self.spent[parent], key)
+        points = scenario.coords[row[..., None], torch.stack((origin, now.dest[parent], node), -1)]
+        metric = scenario.metric[row.flatten()]
+        here, home, there = (points[:, :, end].flatten(0, 1) for end in range(3))
+        way = distance(metric, here, there).view_as(row)
+        state = hash64(key ^ hash64(-1 - torch.where(running, node, origin)))
+        if problem == "cvrp":
+            through = (action & 1).bool()
+            way = torch.where(through, (distance(metric, here, home) + distance(metric, home, there)).view_as(row), way)
+            left = torch.where(through, scenario.capacity[row], now.left[parent]) - scenario.demand[row, node]
+            state = hash64(state ^ hash64(left))
+        return States(key, self.spent[parent] + torch.where(running, way, 0.0), state)
+
+
+@dataclass
+class States(Trail):
+    """Trails of choices, and a hash of the instance each leaves: `state`."""
+
+    state: Tensor
+
+
+def merged(found: States, score: Tensor) -> Tensor:
+    """[R, C] scores, -inf but for the cheapest of each state of a row, which gets the highest score of its state."""
+    spent = torch.where(score > -torch.inf, found.spent, torch.inf)
+    order = spent.argsort(dim=1, stable=True)
+    order = order.gather(1, found.state.gather(1, order).argsort(dim=1, stable=True))
+    state = found.state.gather(1, order)
+    begins = torch.ones_like(state, dtype=torch.bool)
+    begins[:, 1:] = state[:, 1:] != state[:, :-1]
+    group = begins.long().cumsum(1) - 1
+    most = torch.full_like(score, -torch.inf).scatter_reduce(1, group, score.gather(1, order), "amax")
+    return torch.full_like(score, -torch.inf).scatter(1, order, torch.where(begins, most.gather(1, group), -torch.inf))
 
 
 def _perturbed(logp: Tensor, perturbed: Tensor, luck: torch.Generator) -> Tensor:

@@ -16,6 +16,7 @@ from agents.combinatorial.bq_net import PROBLEMS, BqNet, Shape
 from agents.combinatorial.bq_search import improve, routes_sorted
 from domains.combinatorial.checker import evaluate
 from domains.combinatorial.distances import unit_square
+from domains.combinatorial.exact import held_karp, knapsack, orienteering, vehicle_routing
 from domains.combinatorial.kernel import Combinatorial, Instances
 from domains.combinatorial.scenarios import drawn, instances
 
@@ -125,17 +126,38 @@ def test_every_way_of_decoding_is_feasible_and_no_more_work_is_worse(problem: st
     assert (cost["beam"] < cost["greedy"]).any() and not torch.equal(cost["near"], cost["greedy"])
 
 
-@pytest.mark.parametrize("problem", ["tsp", "cvrp", "op", "kp"])
-def test_a_beam_that_keeps_all_finds_the_likeliest(problem: str) -> None:
-    net, n = awake(problem), 5 if problem == "kp" else 5
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_drawing_as_many_as_there_are_gives_every_solution_with_its_chance(problem: str) -> None:
+    net, n = awake(problem), 5
     found = cut(scenario(problem, 3), n, problem)
     seen = given(problem, found)
-    kept = beam(net, seen, whole(seen), 250, 100_000)
+    kept = beam(net, seen, whole(seen), 250, 1000, torch.Generator().manual_seed(0))
     best = kept.score.view(3, -1).amax(1)
     for row in range(3):
         assert float(best[row]) == pytest.approx(likeliest(net, seen[row : row + 1]), abs=1e-4)
-    total = kept.score.view(3, -1).double().exp().sum(1)  # all ways there are
+    total = kept.score.view(3, -1).double().exp().sum(1)
     assert torch.allclose(total, torch.ones(3, dtype=torch.float64), atol=1e-4)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_a_beam_that_keeps_every_state_is_dynamic_programming(problem: str) -> None:
+    """Merging equal states, it is Held and Karp's recursion: optimal, whatever the network thinks."""
+    net, n = awake(problem), 8
+    found = cut(scenario(problem, 5), n, problem)
+    seen = given(problem, found)
+    kept = worth(seen, beam(net, seen, whole(seen), 250, 20_000)).view(5, -1).amin(1)
+    for row in range(5):
+        if problem == "kp":
+            best = -knapsack(found.prize[row].numpy(), found.demand[row].numpy(), int(found.capacity[row]))[0]
+        else:
+            lengths = torch.cdist(found.coords[row], found.coords[row]).numpy()
+            if problem == "tsp":
+                best = held_karp(lengths)[0]
+            elif problem == "op":
+                best = -orienteering(lengths, found.prize[row].numpy(), float(found.budget[row]))[0]
+            else:
+                best = vehicle_routing(lengths, found.demand[row].numpy(), int(found.capacity[row]))[0]
+        assert float(kept[row]) == pytest.approx(best, abs=1e-6)
 
 
 def likeliest(net: BqNet, seen: Given) -> float:
@@ -204,12 +226,12 @@ def test_orienteering_asks_the_nearest_and_the_richest_in_reach() -> None:
 
 
 def test_a_stretch_between_two_places_is_solved_as_given() -> None:
-    """Sub-instances with an origin and a destination of their own, by a beam that keeps every order."""
+    """Sub-instances with an origin and a destination of their own: every order is drawn, none twice."""
     net, found = awake("tsp"), scenario("tsp", 2)
     seen = given("tsp", found)
     nodes = torch.tensor([[5, 7, 9], [2, 3, 4]])
     now = rest(seen, nodes, torch.tensor([1, 1]), torch.tensor([8, 9]), seen.full, torch.arange(2))
-    kept = beam(net, seen, now, 250, 6)
+    kept = beam(net, seen, now, 250, 6, torch.Generator().manual_seed(0))
     assert {tuple(order) for order in kept.order[:6].tolist()} == set(permutations([5, 7, 9]))
     assert torch.allclose(kept.score.exp().view(2, 6).sum(1), torch.ones(2), atol=1e-5)
 
