@@ -33,11 +33,9 @@ from domains.combinatorial.checker import evaluate
 from domains.combinatorial.distances import METRICS, matrix
 from domains.combinatorial.exact import MOST, asymmetric, held_karp, knapsack, orienteering, vehicle_routing
 from domains.combinatorial.kernel import MAXIMISED, Instances, Problem
-from domains.combinatorial.scenarios import ATSP_UNIT
+from domains.combinatorial.solvers import LKH_MOST, in_integers, lkh_tour, pyvrp_orienteering, pyvrp_routes
 from domains.combinatorial.tasks import DRAWN, unsolved
 
-UNIT = 1_000_000  # solvers of integers see lengths in millionths
-PRIZE_UNIT = 100_000  # what a point of prize weighs against length
 RUNS = 2  # of LKH in one start
 EFFORTS = {"tsp": 2, "atsp": 2, "cvrp": 16_000, "op": 16_000, "kp": 1}  # starts of LKH from other numberings of the nodes; iterations of PyVRP
 Solution = dict[str, Any]  # order, via (cvrp), optimal, solver, effort; in the file also index and digest
@@ -54,7 +52,7 @@ def solve(name: str, index: int, effort: int | None = None) -> Solution:
     if problem == "kp" or n <= MOST:
         return {**_exactly(problem, scenario), "optimal": True, "effort": 0}
     found = {"tsp": _tour, "atsp": _asymmetric, "cvrp": _routes, "op": _prizes}[problem](scenario, effort)
-    return {"optimal": False, "effort": effort, **found}
+    return {"optimal": False, **found, "effort": effort}
 
 
 def _instance(name: str, index: int) -> Instances:
@@ -79,91 +77,38 @@ def _exactly(problem: Problem, scenario: Instances) -> Solution:
 
 
 def _tour(scenario: Instances, starts: int) -> Solution:
-    points = scenario.coords[0].numpy() * UNIT
-    best, shortest = np.zeros(0, np.int64), np.inf
-    for start in range(starts):
-        order = lkh_tour(points, start)
-        length = float(evaluate("tsp", scenario, torch.from_numpy(order)[None]).cost)
-        if length < shortest - 1e-12:
-            best, shortest = order, length
-    return {"order": best.tolist(), "solver": f"LKH 3.0.8 (elkai {version('elkai')})"}
+    return {"order": _shortest(_lengths(scenario), starts).tolist(), "solver": _named("LKH 3.0.8 (elkai {})", "elkai")}
 
 
 def _asymmetric(scenario: Instances, starts: int) -> Solution:
-    costs = np.rint(scenario.matrix[0].numpy() * ATSP_UNIT).astype(np.int64)
-    tours = [lkh_asymmetric(costs, start) for start in range(starts)]
-    nodes = np.zeros(1, np.int64)
-    upper = min(tours, key=lambda order: int(costs[np.append(nodes, order), np.append(order, nodes)].sum()))
-    _, order, proven = asymmetric(costs, upper)
-    return {"order": order.tolist(), "optimal": proven, "solver": f"CP-SAT {version('ortools')} from LKH 3.0.8 (elkai {version('elkai')})"}
+    lengths = _lengths(scenario)
+    _, order, proven = asymmetric(in_integers(lengths, LKH_MOST)[0], _shortest(lengths, starts))
+    return {"order": order.tolist(), "optimal": proven, "solver": _named("CP-SAT {}, from LKH 3.0.8 (elkai {})", "ortools", "elkai")}
 
 
-def _numbering(n: int, start: int) -> NDArray[np.int64]:
-    """Another numbering of the nodes for each start but the first: the search then takes another way."""
-    return np.random.default_rng(start).permutation(n) if start else np.arange(n)
-
-
-def _from_zero(tour: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A closed tour as the order behind node 0."""
-    at = int(np.nonzero(tour == 0)[0][0])
-    return np.concatenate((tour[at + 1 :], tour[:at]))
-
-
-def lkh_tour(points: NDArray[np.float64], start: int) -> NDArray[np.int64]:
-    """The order [n-1] LKH finds for points [n, 2] under distances rounded to integers (RUNS runs)."""
-    from elkai import Coordinates2D
-
-    places = {int(node): (float(points[node, 0]), float(points[node, 1])) for node in _numbering(len(points), start)}
-    return _from_zero(np.array(Coordinates2D(places).solve_tsp(RUNS)[:-1]))
-
-
-def lkh_asymmetric(costs: NDArray[np.int64], start: int) -> NDArray[np.int64]:
-    """The order [n-1] LKH finds for a matrix [n, n] of integers (RUNS runs)."""
-    from elkai import DistanceMatrix
-
-    number = _numbering(len(costs), start)
-    tour = DistanceMatrix(costs[np.ix_(number, number)].tolist()).solve_tsp(RUNS)[:-1]
-    return _from_zero(number[tour])
+def _shortest(lengths: NDArray[np.float64], starts: int) -> NDArray[np.int64]:
+    """The shortest order [n-1] that LKH finds; each start but the first numbers the nodes in another way, so that the search takes another way."""
+    orders = []
+    for start in range(starts):
+        number = np.random.default_rng(start).permutation(len(lengths)) if start else np.arange(len(lengths))
+        tour = number[np.append(0, lkh_tour(lengths[np.ix_(number, number)], RUNS))]
+        orders.append(np.roll(tour, -int(np.flatnonzero(tour == 0)[0]))[1:])
+    return min(orders, key=lambda order: float(lengths[np.append(0, order), np.append(order, 0)].sum()))
 
 
 def _routes(scenario: Instances, iterations: int) -> Solution:
-    lengths = np.rint(_lengths(scenario) * UNIT).astype(np.int64)
-    demand = scenario.demand[0].tolist()
-    clients = [{"delivery": [load]} for load in demand[1:]]
-    routes, iterations = _pyvrp(lengths, clients, {"num_available": len(clients), "capacity": [int(scenario.capacity)]}, iterations)
+    routes = pyvrp_routes(_lengths(scenario), scenario.demand[0].numpy(), int(scenario.capacity), iterations)
     via = [position == 0 and number > 0 for number, route in enumerate(routes) for position in range(len(route))]
-    return {"order": [node for route in routes for node in route], "via": via, "effort": iterations, "solver": f"PyVRP {version('pyvrp')}"}
+    return {"order": np.concatenate(routes).tolist(), "via": via, "solver": _named("PyVRP {}", "pyvrp")}
 
 
 def _prizes(scenario: Instances, iterations: int) -> Solution:
-    """One vehicle, optional customers. Lengths are rounded up, so that what fits in integers fits."""
-    lengths = np.ceil(_lengths(scenario) * UNIT).astype(np.int64)
-    prize = scenario.prize[0].tolist()
-    clients = [{"prize": worth * PRIZE_UNIT, "required": False} for worth in prize[1:]]
-    routes, iterations = _pyvrp(lengths, clients, {"num_available": 1, "max_distance": int(float(scenario.budget) * UNIT)}, iterations)
-    return {"order": [node for route in routes for node in route], "effort": iterations, "solver": f"PyVRP {version('pyvrp')}"}
+    order = pyvrp_orienteering(_lengths(scenario), scenario.prize[0].numpy(), float(scenario.budget), iterations)
+    return {"order": order.tolist(), "solver": _named("PyVRP {}", "pyvrp")}
 
 
-def _pyvrp(lengths: NDArray[np.int64], clients: Sequence[dict[str, Any]], vehicle: dict[str, Any], iterations: int) -> tuple[list[list[int]], int]:
-    """Routes of nodes from the depot 0, of the best solution of an iterated local search, and its iterations; all other nodes are clients.
-
-    The search passes through overloaded routes: where it has found nothing else in the end, it is repeated twice as long.
-    """
-    import pyvrp
-    from pyvrp.stop import MaxIterations
-
-    data = pyvrp.ProblemData(
-        [pyvrp.Location(0, 0)] * len(lengths),
-        [pyvrp.Client(node, **client) for node, client in enumerate(clients, 1)],
-        [pyvrp.Depot(0)],
-        [pyvrp.VehicleType(**vehicle)],
-        [lengths],
-        [np.zeros_like(lengths)],
-    )
-    best = pyvrp.solve(data, MaxIterations(iterations), seed=0, collect_stats=False, display=False).best
-    if not best.is_feasible():
-        return _pyvrp(lengths, clients, vehicle, 2 * iterations)
-    return [[visit.idx + 1 for visit in route if visit.is_client()] for route in best.routes()], iterations
+def _named(pattern: str, *packages: str) -> str:
+    return pattern.format(*map(version, packages))
 
 
 # ---- what was found so far ----------------------------------------------------------------------------------------------
