@@ -40,10 +40,10 @@ class Batch:
 class Labels:
     """Solved instances of one problem and size, whole on one device; `batch` draws sub-instances from them.
 
-    arrays: as bq_labels stores them; ladder: lengths in growing strides only, so that few shapes occur and compiled kernels are used again
+    arrays: as bq_labels stores them
     """
 
-    def __init__(self, problem: str, arrays: dict[str, NDArray[Any]], device: torch.device, ladder: bool = False) -> None:
+    def __init__(self, problem: str, arrays: dict[str, NDArray[Any]], device: torch.device) -> None:
         self.problem, self.device, self.count = problem, device, len(arrays["order"])
         prepared = {"cvrp": _by_leftover, "kp": _packed_first}[problem](arrays) if problem in ("cvrp", "kp") else dict(arrays)
         if problem == "op":
@@ -52,10 +52,6 @@ class Labels:
         self.parts = {name: torch.from_numpy(np.ascontiguousarray(_plain(array))).to(device) for name, array in prepared.items()}
         self.n = arrays["order"].shape[1]
         self.lengths = self._lengths()
-        if ladder:
-            tokens = self.n + (0 if problem == "kp" else 2) - np.arange(self.n)
-            self.lengths *= (tokens <= 8) | ((tokens <= 32) & (tokens % 2 == 0)) | (tokens % 8 == 0) | (np.arange(self.n) == 0)
-            self.lengths /= self.lengths.sum()
 
     def _lengths(self) -> NDArray[np.float64]:
         """[steps] the chance of each number of choices made before the sub-instance begins."""

@@ -139,7 +139,7 @@ def train(
         return
     arrays = labels_of(problem, n, setting.labels, setting.effort * EFFORT[problem], home, log)
     valid = Validation(problem, {name: array[:VALID] for name, array in arrays.items()}, device)
-    labels = Labels(problem, {name: array[VALID:] for name, array in arrays.items()}, device, ladder=setting.device == "cuda")
+    labels = Labels(problem, {name: array[VALID:] for name, array in arrays.items()}, device)
     began, losses = perf_counter() - seconds, []
     for step in range(done, steps):
         batch = labels.batch(setting.batch, np.random.default_rng((seed, step)))
@@ -173,7 +173,7 @@ class Learner:
         self.average.requires_grad_(False)
         self.device = device
         self.optimizer = torch.optim.AdamW(self.teacher.parameters(), lr=rate, fused=device.type == "cuda")
-        self.asked = torch.compile(self.teacher, dynamic=False) if device.type == "cuda" else self.teacher
+        self.asked = torch.compile(self.teacher, dynamic=True) if device.type == "cuda" else self.teacher
 
     def learn(self, batch: Batch, step: int, rate: float) -> Tensor:
         """One step; its loss."""
