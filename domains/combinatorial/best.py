@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent / "best"
 class Best:
     """order [n, T] int16 and via [n, T] uint8 ([n, 0] but in cvrp) as the kernel holds them
 
-    about: `status` (optimal | heuristic), `solver`, `budget`, `seeds`, `command`
+    about: `status` (optimal | heuristic), `found` {solver and budget: instances}, `proven` (how many are optimal for sure), `seeds`, `command`
     """
 
     order: NDArray[np.int16]
