@@ -185,8 +185,9 @@ class Combinatorial(Domain):
         found = advance(PROBLEMS.index(self.problem), *own, left, via, *instance)
         if found is None:
             self._playing(state, action)  # raises: says which action of which row
-        reward, free, mask, origin, order, done, count, left, via = map(torch.from_numpy, found)
-        after = Partial(free, mask, origin, left if load else state.left, order, via if depot else state.via, done, count)
+        reward, free, mask, origin, order, done, count = map(torch.from_numpy, found[:7])
+        left, via = torch.from_numpy(found[7]) if load else state.left, torch.from_numpy(found[8]) if depot else state.via
+        after = Partial(free, mask, origin, left, order, via, done, count)
         return after, Outcome(reward, reward.new_empty(len(reward), 0), done)
 
     def metrics(self, scenario: Instances, state: Partial) -> dict[str, Tensor]:
