@@ -64,9 +64,11 @@ class Labels:
             weight[max(1, self.n - SHORTEST + 3) :] = 0.0
         return weight / weight.sum()
 
-    def batch(self, size: int, rng: np.random.Generator, step: int | None = None) -> Batch:
-        """`size` sub-instances, `step` choices into their solutions (by default drawn, one for all)."""
+    def batch(self, size: int, rng: np.random.Generator, step: int | None = None, tokens: int | None = None) -> Batch:
+        """`size` sub-instances (fewer where they would have more than `tokens` in all), `step` choices into their solutions (by default drawn)."""
         step = int(rng.choice(self.n, p=self.lengths)) if step is None else step
+        if tokens is not None:
+            size = max(1, min(size, tokens // (self.n - step + 2)))
         if self.problem in ("op", "kp"):
             rows = self._running(size, rng, step)
         else:

@@ -31,12 +31,13 @@ from agents.combinatorial.local_search import improve_tour, nearest_neighbour
 from arena.errors import ArenaError
 from arena.seeds import scenario_seeds
 from domains.combinatorial.exact import knapsack
-from domains.combinatorial.scenarios import drawn
+from domains.combinatorial.scenarios import drawn, drawn_hard
 
 SHARD = 1000
 GRID = 65535
 VERSION = 1
-EFFORT = {"tsp": 10, "cvrp": 5, "op": 40, "kp": 1}  # iterations per node
+HARD = "kp-hard"
+EFFORT = {"tsp": 10, "cvrp": 5, "op": 40, "kp": 1, HARD: 1}  # iterations per node
 SLACK = 0.2  # op: how much worse a tour may be than the best to be walked on from, at the start
 PYVRP_UNIT = 100_000  # integers per unit of length; ten times finer, PyVRP's largest penalty (1e5 per unit of load) no longer deters overload
 Arrays = dict[str, NDArray[Any]]
@@ -45,8 +46,13 @@ Integers = NDArray[np.int64]
 
 
 def stream(problem: str, n: int, start: int, count: int) -> Arrays:
-    """Training instances `start` .. of the labels' own stream, coordinates on the grid: {name: [count, ...]}. No test set draws from it."""
-    found = drawn(problem, n, scenario_seeds(f"combinatorial/labels-{problem}{n}", "train", range(start, start + count)))
+    """Training instances `start` .. of the labels' own stream, coordinates on the grid: {name: [count, ...]}. No test set draws from it.
+
+    `problem` kp-hard: knapsacks of Pisinger's hard classes.
+    """
+    indices = range(start, start + count)
+    seeds = scenario_seeds(f"combinatorial/labels-{problem}{n}", "train", indices)
+    found = drawn_hard(n, seeds, indices) if problem == HARD else drawn(problem, n, seeds)
     if "coords" in found:
         found["coords"] = np.round(found["coords"] * GRID) / GRID
     return found
@@ -56,7 +62,7 @@ def solve(problem: str, arrays: Arrays, effort: int) -> Arrays:
     """Solutions of instances {name: [B, ...]}: order [B, T] int16 and via [B, T] uint8 ([B, 0] but in cvrp). effort: iterations per node."""
     rows = len(next(iter(arrays.values())))
     solutions = [_one(problem, {name: array[row] for name, array in arrays.items()}, effort) for row in range(rows)]
-    n = arrays["prize"].shape[1] if problem == "kp" else arrays["coords"].shape[1] - 1
+    n = arrays["prize"].shape[1] if problem in ("kp", HARD) else arrays["coords"].shape[1] - 1
     order, via = np.full((rows, n), -1, np.int16), np.zeros((rows, n if problem == "cvrp" else 0), np.uint8)
     for row, (nodes, through) in enumerate(solutions):
         order[row, : len(nodes)] = nodes
@@ -66,7 +72,7 @@ def solve(problem: str, arrays: Arrays, effort: int) -> Arrays:
 
 def _one(problem: str, row: dict[str, Any], effort: int) -> tuple[Integers, NDArray[np.bool_]]:
     none = np.zeros(0, np.bool_)
-    if problem == "kp":
+    if problem in ("kp", HARD):
         return knapsack(row["prize"], row["demand"], int(row["capacity"]))[1], none
     dist = np.sqrt(((row["coords"][:, None] - row["coords"][None]) ** 2).sum(-1))
     kicks = effort * len(dist)

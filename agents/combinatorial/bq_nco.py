@@ -8,7 +8,7 @@ solution and keeps what is better (bq_search.py). Only the `k` nodes nearest to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from agents.combinatorial.bq_decode import VIEWS, K, given, solve
+from agents.combinatorial.bq_labels import HARD
 from agents.combinatorial.bq_net import PROBLEMS, BqNet, load_net
 from agents.combinatorial.bq_search import improve
 from agents.combinatorial.planner import Plan, Planner, Seen
@@ -33,8 +34,8 @@ class BqNco(Planner):
 
     checkpoint: a folder that `train` wrote, or one that holds several as seed-0, seed-1, ...; by default the weights shipped for the problem
     decode: greedy | beam; beam: width; k: most nodes that enter the network; augment: views, 1..8; search: stretches re-constructed
-    size: of a training run, see bq_training.SIZES; teacher: what it imitates, labels | itself (bq_selflabel.py, which goes on
-    from `checkpoint` where one is given); playing depends on neither
+    Of a training run (playing depends on none): size, see bq_training.SIZES; mix: labels it learns from beside those of the task's own size
+    (tsp50, kp-hard50, ...); teacher: what it imitates, labels | itself (bq_selflabel.py, which goes on from `checkpoint` where one is given)
     """
 
     nature = "learned"
@@ -49,6 +50,7 @@ class BqNco(Planner):
         augment: int = 1,
         search: int = 0,
         size: Literal["cpu", "full"] = "cpu",
+        mix: Sequence[str] = (),
         teacher: Literal["labels", "itself"] = "labels",
     ) -> None:
         if k < 2 or beam < 1 or not 1 <= augment <= VIEWS or search < 0:
@@ -56,7 +58,8 @@ class BqNco(Planner):
             raise ArenaError("agent.parameters", f"bq-nco: {asked}", f"k is at least 2, beam at least 1, augment 1..{VIEWS}, search at least 0")
         self.folder = Path(checkpoint) if checkpoint else None
         self.width = beam if decode == "beam" else 1
-        self.k, self.augment, self.search, self.size, self.teacher = k, augment, search, size, teacher
+        self.k, self.augment, self.search = k, augment, search
+        self.size, self.mix, self.teacher = size, tuple(mix), teacher
 
     def check(self, task: TaskView) -> None:
         """Raises ArenaError where the problem is not among its own, distances are a matrix, or there are no weights that fit."""
@@ -91,7 +94,9 @@ class BqNco(Planner):
             raise ArenaError("train.task", f"{task.id} replays files and has no training instances", "train it on combinatorial/tsp100-v1")
         n: int = domain.n - (problem in ("cvrp", "op"))  # type: ignore[attr-defined]
         if self.teacher == "labels":
-            bq_training.train(problem, n, seed=seed, steps=budget, folder=folder, home=settings.home(), log=log, size=self.size)
+            kind = HARD if task.config.get("hard") else problem
+            sets = [f"{kind}{n}", *self.mix]
+            bq_training.train(problem, sets, seed=seed, steps=budget, folder=folder, home=settings.home(), log=log, size=self.size)
         else:
             bq_selflabel.train(problem, n, self.folder, seed=seed, rounds=budget, folder=folder, log=log, size=self.size)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -37,12 +38,15 @@ Log = Callable[[dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Size:
-    """labels: solved instances, VALID of them kept apart; batch: sub-instances per step; steps: of a run, unless said otherwise
-    every: steps between checkpoints and validations; rate: highest learning rate; effort: of the labels, times their default"""
+    """labels: solved instances of each set, VALID of them kept apart; batch: most sub-instances per step; tokens: most of a step
+    steps: of a run, unless said otherwise; rate: highest learning rate; every: steps between checkpoints and validations
+    effort: of the labels, times their default
+    """
 
     shape: str
     labels: int
     batch: int
+    tokens: int
     steps: int
     rate: float
     every: int
@@ -51,8 +55,8 @@ class Size:
 
 
 SIZES = {
-    "cpu": Size("cpu", 20_000, 256, 5_000, 2e-3, 500),
-    "full": Size("full", 1_000_000, 1024, 100_000, 1e-3, 2000, "cuda", effort=4),
+    "cpu": Size("cpu", 20_000, 256, 6_144, 5_000, 2e-3, 500),
+    "full": Size("full", 1_000_000, 1024, 110_000, 100_000, 1e-3, 2000, "cuda", effort=4),
 }
 
 
@@ -108,7 +112,7 @@ class Validation:
     def gap(self, net: BqNet) -> float:
         """% by which greedy solutions are worse than the labels, on average."""
         found = worth(self.given, greedy(net, self.given, whole(self.given), K))
-        return float(100 * ((found - self.best) / self.best.abs()).mean())
+        return float(100 * ((found - self.best) / self.best.abs().clamp(min=1e-9)).mean())
 
 
 def rate_at(step: int, steps: int, highest: float) -> float:
@@ -119,48 +123,57 @@ def rate_at(step: int, steps: int, highest: float) -> float:
     return highest * (FLOOR + (1 - FLOOR) * (0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))))
 
 
-def train(
-    problem: str, n: int, *, seed: int, steps: int | None, folder: Path, home: Path, log: Log, size: str = "cpu", shape: Shape | None = None
-) -> None:
+def train(problem: str, sets: Sequence[str], *, seed: int, steps: int | None, folder: Path, home: Path, log: Log, size: str = "cpu") -> None:
     """Write a checkpoint folder (config.json, *.safetensors, training.jsonl); go on where `folder` holds an unfinished run of the same kind.
 
-    home: where labels are kept (`labels/tsp20`, ...). Raises ArenaError `train.device` where the size wants a GPU that is not there,
-    `train.folder` where the folder holds another run, `train.diverged` where the loss is not finite, and what making labels raises.
+    sets: labels to learn from, each step from one of them: tsp20, kp-hard50, ...; home: where labels are kept (`labels/tsp20`). Raises ArenaError
+    `train.device` where the size wants a GPU that is not there, `train.folder` where the folder holds another run, `train.sets` for labels of
+    another problem, `train.diverged` where the loss is not finite, and what making labels raises.
     """
     setting = SIZES[size]
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise ArenaError("train.device", f"size {size!r} wants a CUDA device and there is none", "train with size=cpu")
-    device, steps, shape = torch.device(setting.device), steps or setting.steps, shape or SHAPES[setting.shape]
-    run = {"problem": problem, "n": n, "seed": seed, "steps": steps, "shape": shape.to_dict(), **asdict(setting)}
+    kinds = [kind_of(name, problem) for name in sets]
+    device, steps = torch.device(setting.device), steps or setting.steps
+    run = {"problem": problem, "sets": list(sets), "seed": seed, "steps": steps, **asdict(setting)}
     torch.manual_seed(seed)
-    learner = Learner(problem, shape, device, setting.rate)
+    learner = Learner(problem, SHAPES[setting.shape], device, setting.rate)
     done, seconds, lines = learner.resume(folder, run)
     if done >= steps:
         return
-    arrays = labels_of(problem, n, setting.labels, setting.effort * EFFORT[problem], home, log)
-    valid = Validation(problem, {name: array[:VALID] for name, array in arrays.items()}, device)
-    labels = Labels(problem, {name: array[VALID:] for name, array in arrays.items()}, device)
+    found = [labels_of(*kind, setting, home, log) for kind in kinds]
+    valid = [Validation(problem, {name: array[:VALID] for name, array in arrays.items()}, device) for arrays in found]
+    labels = [Labels(problem, {name: array[VALID:] for name, array in arrays.items()}, device) for arrays in found]
     began, losses = perf_counter() - seconds, []
     for step in range(done, steps):
-        batch = labels.batch(setting.batch, np.random.default_rng((seed, step)))
-        losses.append(learner.learn(batch, step, rate_at(step, steps, setting.rate)))
+        rng = np.random.default_rng((seed, step))
+        chosen = labels[int(rng.integers(len(labels)))] if len(labels) > 1 else labels[0]
+        losses.append(learner.learn(chosen.batch(setting.batch, rng, tokens=setting.tokens), step, rate_at(step, steps, setting.rate)))
         finished = step + 1 == steps
         if finished or (step + 1) % setting.every == 0:
             loss = float(torch.stack(losses).mean())
             losses = []
             if not math.isfinite(loss):
                 raise ArenaError("train.diverged", f"step {step + 1}: the loss is not finite", f"the last good checkpoint is in {folder}")
-            line = {"step": step + 1, "loss": round(loss, 5), "gap": round(valid.gap(learner.average), 4)}
-            lines.append({**line, "seconds": round(perf_counter() - began, 1)})
+            gaps = {f"gap_{name}": round(each.gap(learner.average), 4) for name, each in zip(sets, valid, strict=True)}
+            lines.append({"step": step + 1, "loss": round(loss, 5), **gaps, "seconds": round(perf_counter() - began, 1)})
             learner.save(folder, {"run": run, "done": step + 1, "seconds": lines[-1]["seconds"]}, finished, lines)
             log(lines[-1])
 
 
-def labels_of(problem: str, n: int, count: int, effort: int, home: Path, log: Log) -> dict[str, Any]:
-    """The first `count` labels of this kind, made where they are not there yet."""
-    folder = home / "labels" / f"{problem}{n}"
-    make_labels(problem, n, count, folder, effort, 1, lambda done: log({"labels": float(done)}))
-    return load_labels(folder, count)
+def kind_of(name: str, problem: str) -> tuple[str, int]:
+    """("tsp", 20) of "tsp20". Raises ArenaError `train.sets` for what names no labels of the problem."""
+    found = re.fullmatch(r"([a-z-]+?)(\d+)", name)
+    if not found or found[1] not in EFFORT or found[1].removesuffix("-hard") != problem:
+        raise ArenaError("train.sets", f"{name!r} names no labels to learn {problem} from", f"expected {problem}20 or the like (kp-hard50)")
+    return found[1], int(found[2])
+
+
+def labels_of(kind: str, n: int, setting: Size, home: Path, log: Log) -> dict[str, Any]:
+    """The labels of a set, made where they are not there yet."""
+    folder = home / "labels" / f"{kind}{n}"
+    make_labels(kind, n, setting.labels, folder, setting.effort * EFFORT[kind], 1, lambda done: log({"labels": float(done)}))
+    return load_labels(folder, setting.labels)
 
 
 class Learner:

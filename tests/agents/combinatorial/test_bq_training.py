@@ -107,12 +107,12 @@ def test_training_stream_is_not_the_test_set() -> None:
 
 @pytest.mark.parametrize("problem", ["tsp", "op", "kp"])
 def test_resumed_training_is_uninterrupted_training(problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    n = {"tsp": 8, "op": 20, "kp": 50}[problem]
+    sets = {"tsp": ["tsp8", "tsp11"], "op": ["op20"], "kp": ["kp-hard12"]}[problem]
     monkeypatch.setattr(bq_labels, "EFFORT", dict.fromkeys(bq_labels.EFFORT, 1))
     monkeypatch.setattr(bq_training, "EFFORT", dict.fromkeys(bq_labels.EFFORT, 1))
 
     def train(folder: Path, log: Any = nothing) -> dict[str, Any]:
-        bq_training.train(problem, n, seed=1, steps=None, folder=folder, home=tmp_path, log=log)
+        bq_training.train(problem, sets, seed=1, steps=None, folder=folder, home=tmp_path, log=log)
         return load_checkpoint(folder, {"agent": "bq-nco", "version": 1, "problem": problem}, {"model": BqNet(problem, TINY).shapes()}).parts["model"]
 
     def stop(line: dict[str, float]) -> None:
@@ -128,7 +128,9 @@ def test_resumed_training_is_uninterrupted_training(problem: str, tmp_path: Path
     timeless = [[{**json.loads(line), "seconds": 0} for line in lines] for lines in (first, second)]
     assert timeless[0] == timeless[1] and len(first) == 2
     with pytest.raises(ArenaError, match="another training run"):
-        bq_training.train(problem, n, seed=2, steps=None, folder=tmp_path / "whole", home=tmp_path, log=nothing)
+        bq_training.train(problem, sets, seed=2, steps=None, folder=tmp_path / "whole", home=tmp_path, log=nothing)
+    with pytest.raises(ArenaError, match="names no labels"):
+        bq_training.train(problem, ["cvrp20"], seed=1, steps=None, folder=tmp_path / "other", home=tmp_path, log=nothing)
 
 
 def test_sixty_four_instances_are_learned_by_heart() -> None:
