@@ -50,7 +50,7 @@ class Labels:
             prepared["visited"] = (arrays["order"] >= 0).sum(1).astype(np.int16)
             prepared["order"] = _with_rest(arrays["order"])
         self.parts = {name: torch.from_numpy(np.ascontiguousarray(_plain(array))).to(device) for name, array in prepared.items()}
-        self.n = arrays["order"].shape[1]
+        self.n, self.taken = arrays["order"].shape[1], (arrays["order"] >= 0).sum(1)
         self.lengths = self._lengths()
 
     def _lengths(self) -> NDArray[np.float64]:
@@ -59,8 +59,7 @@ class Labels:
             weight = np.ones(self.n)
             weight[max(1, self.n - SHORTEST + 3) :] = 0.0  # at least two nodes to choose from
         else:
-            taken = self.parts["visited" if self.problem == "op" else "packed"].cpu().numpy()
-            weight = (taken[:, None] > np.arange(self.n)).sum(0).astype(np.float64)
+            weight = (self.taken[:, None] > np.arange(self.n)).sum(0).astype(np.float64)
             weight[max(1, self.n - SHORTEST + 3) :] = 0.0
         return weight / weight.sum()
 
@@ -78,8 +77,7 @@ class Labels:
 
     def _running(self, size: int, rng: np.random.Generator, step: int) -> NDArray[np.int64]:
         """Rows whose solution goes on behind `step` choices, at random."""
-        taken = self.parts["visited" if self.problem == "op" else "packed"].cpu().numpy()
-        return rng.choice(np.flatnonzero(taken > step), size)
+        return rng.choice(np.flatnonzero(self.taken > step), size)
 
     def _tsp(self, rows: Tensor, rng: np.random.Generator, step: int) -> Batch:
         size, n = len(rows), self.n + 1

@@ -81,7 +81,8 @@ class BqNet(nn.Module):
 
     def encode(self, token: Tensor, left: Tensor, legal: Tensor | None) -> Tensor:
         """[B, L, d] of tokens [B, L, RAW]: see `forward`."""
-        x = self.embed(features(self.problem, token, left, legal, self.shape.relative))
+        with torch.autocast(token.device.type, enabled=False):  # places need more than the 8 bits of bfloat16
+            x = self.embed(features(self.problem, token, left, legal, self.shape.relative))
         mask = None
         if self.problem in ("op", "kp") and legal is not None:  # what cannot be chosen now never can be again: no part of the instance
             mask = seen(self.problem, legal)[:, None, None, :]
@@ -103,7 +104,8 @@ class BqNet(nn.Module):
 
     def score(self, x: Tensor) -> Tensor:
         """Scores of the encoded tokens [B, L, d]."""
-        scores = self.head(x if self.ends is None else x[:, 1:-1]).float()
+        with torch.autocast(x.device.type, enabled=False):
+            scores = self.head((x if self.ends is None else x[:, 1:-1]).float())
         return scores if self.problem == "cvrp" else scores[..., 0]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
