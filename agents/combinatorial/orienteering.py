@@ -3,7 +3,8 @@
 Insertion takes the node of most prize per added length into its cheapest place while the tour stays within the budget (as Golden, Levy and
 Vohra, Naval Research Logistics 34, 1987). The search drops a random stretch, shortens what is left by 2-opt and Or-opt, inserts again with
 noise on the prizes, exchanges nodes of the tour for better ones outside it, and goes on from there unless the result is worth less than the
-best by more than a threshold that falls to zero (ruin and recreate: Schrimpf et al., J. Computational Physics 159, 2000). Of equal prizes the shorter tour is better: it has room.
+best by more than a threshold that falls to zero (ruin and recreate: Schrimpf et al., J. Computational Physics 159, 2000). Of equal prizes the
+shorter tour is better: it has room.
 
 Distances [n, n] float64 symmetric, the depot is node 0, prizes integers. All luck comes from explicit seeds.
 """
@@ -50,7 +51,7 @@ class PrizeInsertion(Planner):
 class IteratedInsertion(PrizeInsertion):
     """The iterated search: so many times a stretch dropped, the rest shortened, the tour grown again with noise."""
 
-    def __init__(self, iterations: int = 10_000) -> None:
+    def __init__(self, iterations: int = 1000) -> None:
         if iterations < 0:
             raise ArenaError("agent.parameters", f"iterations = {iterations}", "0 or more")
         self.iterations = iterations
