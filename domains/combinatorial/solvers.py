@@ -1,7 +1,7 @@
 """Solvers of others, called in one way: PyVRP (MIT), OR-Tools (Apache 2.0) and LKH through elkai (an optional extra: not for commercial use).
 
 Distances [n, n] float64, the start or depot at node 0. Solvers count in integers: whole distances are handed over as they are, others in
-millionths (`in_integers`). Orders are the nodes in turn without node 0. Effort is counted in iterations or runs, never in seconds, so every
+millionths or so (`in_integers`). Orders are the nodes in turn without node 0. Effort is counted in iterations or runs, never in seconds, so every
 result can be had again; a larger effort or another seed is another result.
 """
 
@@ -19,12 +19,14 @@ from arena.errors import ArenaError
 Integers = NDArray[np.int64]
 
 UNIT = 1e6  # integers per unit of length
+LOAD_UNIT = 1e4  # the same where loads are limited: PyVRP's penalty ends at 10^5 per unit of load, and with finer lengths overload would be cheap
 VRP_MOST, LKH_MOST = 2.0**40, 1e7  # largest distance PyVRP (int64, sums of many) and LKH (int32, times 100) are given
+AGAIN = 8  # runs at most, each twice as long as the one before
 PATIENCE = 50  # iterations after which PyVRP adapts its penalties; its own 500 is half of a short search
 
 
-def in_integers(matrix: ArrayLike, most: float, up: bool = False) -> tuple[Integers, float]:
-    """The matrix in integers no larger than `most`, and how many of them make one unit of length: 1 where all distances are whole.
+def in_integers(matrix: ArrayLike, most: float, up: bool = False, unit: float = UNIT) -> tuple[Integers, float]:
+    """The matrix in integers no larger than `most`, and how many of them make one unit of length: 1 where all distances are whole, else `unit`.
 
     up: rounded up, not to the nearest. Raises ArenaError `solver.range` for a distance that is negative, no number, or (whole) above `most`.
     """
@@ -36,7 +38,7 @@ def in_integers(matrix: ArrayLike, most: float, up: bool = False) -> tuple[Integ
     whole = bool((lengths == np.rint(lengths)).all())
     if whole and largest > most:
         raise ArenaError("solver.range", f"a distance of {largest:.0f}", f"this solver counts in integers up to {most:.0f}")
-    unit = 1.0 if whole else min(UNIT, most / largest)
+    unit = 1.0 if whole else min(unit, most / largest)
     if whole:
         return lengths.astype(np.int64), 1.0
     return np.ceil(lengths * unit - 1e-6 if up else np.floor(lengths * unit + 0.5)).astype(np.int64), unit
@@ -47,7 +49,7 @@ def in_integers(matrix: ArrayLike, most: float, up: bool = False) -> tuple[Integ
 
 def pyvrp_routes(matrix: ArrayLike, demand: Integers, capacity: int, iterations: int, seed: int = 0) -> list[Integers]:
     """Routes that serve all customers 1..n-1; demand [n], each at most `capacity`. PyVRP 0.14: iterated local search (Wouda and others 2024)."""
-    lengths, _ = in_integers(matrix, VRP_MOST)
+    lengths, _ = in_integers(matrix, VRP_MOST, unit=LOAD_UNIT)
     clients = [{"delivery": [int(load)]} for load in demand[1:]]
     return _pyvrp(lengths, clients, {"num_available": len(clients), "capacity": [int(capacity)]}, iterations, seed)
 
@@ -74,6 +76,10 @@ def pyvrp_orienteering(matrix: ArrayLike, prize: Integers, budget: float, iterat
 
 
 def _pyvrp(lengths: Integers, clients: Sequence[dict[str, Any]], vehicle: dict[str, Any], iterations: int, seed: int) -> list[Integers]:
+    """Routes of the best solution found. The search passes through overloaded routes: where it ends with nothing else, it runs again twice as long.
+
+    Raises ArenaError `solver.infeasible` after AGAIN such runs.
+    """
     import pyvrp
     from pyvrp.exceptions import PenaltyBoundWarning
     from pyvrp.stop import MaxIterations
@@ -87,12 +93,13 @@ def _pyvrp(lengths: Integers, clients: Sequence[dict[str, Any]], vehicle: dict[s
         [np.zeros_like(lengths)],
     )
     params = pyvrp.SolveParams(penalty=pyvrp.PenaltyParams(solutions_between_updates=PATIENCE))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PenaltyBoundWarning)  # a short search may well end at the largest penalty; feasibility is asked for below
-        best = pyvrp.solve(data, MaxIterations(iterations), seed=seed, collect_stats=False, display=False, params=params).best
-    if not best.is_feasible():
-        raise ArenaError("solver.infeasible", f"PyVRP found no feasible solution in {iterations} iterations", "give it more")
-    return [np.array([visit.idx + 1 for visit in route if visit.is_client()], np.int64) for route in best.routes()]
+    for effort in (iterations * 2**again for again in range(AGAIN)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PenaltyBoundWarning)  # a short search may well end at the largest penalty
+            best = pyvrp.solve(data, MaxIterations(effort), seed=seed, collect_stats=False, display=False, params=params).best
+        if best.is_feasible():
+            return [np.array([visit.idx + 1 for visit in route if visit.is_client()], np.int64) for route in best.routes()]
+    raise ArenaError("solver.infeasible", f"PyVRP found no feasible solution in {effort} iterations", "give it more")
 
 
 # ---- LKH and OR-Tools -----------------------------------------------------------------------------------------------------
