@@ -217,7 +217,7 @@ def freeze(name: str, path: Path, command: str) -> tuple[Path, float]:
         "seeds": "fixed",
         "command": command,
     }
-    return save_best(name, Best(order, via, about)), float(np.mean(costs))
+    return save_best(name, Best(order, via, np.array(costs), about)), float(np.mean(costs))
 
 
 def _label(problem: Problem, line: Solution) -> str:

@@ -61,7 +61,7 @@ def cvrp(rng: np.random.Generator, n: int) -> Arrays:
 def op(rng: np.random.Generator, n: int) -> Arrays:
     """Depot and n points uniform; prizes 1 + floor(99 (d / max d)) with the distance to the depot, so the farthest has 100; budget by n (BUDGET)."""
     coords = rng.random((n + 1, 2))
-    far = np.hypot(*(coords - coords[0]).T)
+    far = np.sqrt(((coords - coords[0]) ** 2).sum(1))  # exactly rounded on every machine, unlike hypot
     prize = 1 + np.floor(99 * (far / far.max())).astype(np.int64)
     prize[0] = 0
     return {"coords": coords, "prize": prize, "budget": np.float64(BUDGET.get(n, 4.0))}

@@ -15,7 +15,6 @@ from arena.settings import data_root
 from arena.task import Task
 from domains.combinatorial import DOMAIN
 from domains.combinatorial.best import load_best
-from domains.combinatorial.checker import evaluate
 from domains.combinatorial.kernel import Combinatorial, Instances, Problem
 from domains.combinatorial.references import references, with_textbook
 from domains.combinatorial.scenarios import CAPACITY, HARD, KNOWN, SPREAD, drawn, drawn_hard, instances, known
@@ -70,9 +69,7 @@ def _drawn(name: str) -> Task:
         found = unsolved(name, split, indices, seeds)
         if split != "test":
             return with_textbook(domain, found)
-        best, rows = load_best(name), list(indices)
-        solution = (torch.from_numpy(best.order[rows]), torch.from_numpy(best.via[rows]))
-        return replace(found, best=evaluate(problem, found, *solution).cost)
+        return replace(found, best=torch.from_numpy(load_best(name).value[list(indices)]))
 
     config: dict[str, Any] = {"problem": problem, "n": n, "best": {k: v for k, v in load_best(name).about.items() if k != "command"}}
     if problem == "cvrp":
