@@ -27,6 +27,7 @@ DOMAIN = DomainSpec(
     check="domains.combinatorial.files:check_folder",
     fetch="domains.combinatorial.fetch:fetch",
     figures="domains.combinatorial.figures",
+    bench="domains.combinatorial.bench:figures",
     solve="domains.combinatorial.solve",
     suite=("tsp100-v1", "cvrp100-v1", "atsp100-v1", "op100-v1", "kp200-hard-v1"),
 )
