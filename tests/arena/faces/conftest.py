@@ -8,6 +8,7 @@ Congestion: three drivers who choose a road at once, and a planner who sets the 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from arena import registry
 from arena.domain import Domain, Metric, Mode, Outcome, Role
+from arena.errors import ArenaError
+from arena.faces.gymnasium import ArenaEnv
 from arena.record import Record
 from arena.task import Task
 
@@ -161,6 +165,36 @@ def real_data(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(__file__).parents[4] / "shared" / "data"
     if "ARENA_DATA" not in os.environ and folder.is_dir():
         monkeypatch.setenv("ARENA_DATA", str(folder))
+
+
+@pytest.fixture
+def known(task_id: str) -> Task:
+    """The registered task of a test over all of them, which plays training scenarios; skipped where its data or these are absent."""
+    try:
+        task = registry.task(task_id)
+        task.sample("train", [0])
+    except ArenaError as error:
+        if error.code.startswith("data"):
+            pytest.skip(f"{task_id}: {error.message}")
+        raise
+    return task
+
+
+@pytest.fixture
+def offer_legal() -> Callable[[ArenaEnv], ArenaEnv]:
+    """Where actions are masked: `action_space.sample()` draws among the legal ones, for the checkers of the libraries know no masks."""
+
+    def offer(env: ArenaEnv) -> ArenaEnv:
+        if "action_mask" in getattr(env.observation_space, "spaces", {}):
+
+            class Offered(spaces.Discrete):
+                def sample(self, mask=None, probability=None):  # type: ignore[no-untyped-def]
+                    return super().sample(env.action_masks().astype(np.int8))
+
+            env.action_space = Offered(int(env.action_space.n))  # type: ignore[attr-defined]
+        return env
+
+    return offer
 
 
 @pytest.fixture

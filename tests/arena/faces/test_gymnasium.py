@@ -26,15 +26,6 @@ TASKS = sorted(registry.tasks())
 HARMLESS = ("is -infinity", "is infinity", "symmetric and normalized", "maximum and minimum values are equal")
 
 
-def known_task(task_id):
-    try:
-        return registry.task(task_id)
-    except ArenaError as error:
-        if error.code.startswith("data"):
-            pytest.skip(f"{task_id}: {error.message}")
-        raise
-
-
 def legal_action(space, mask=None, rows=None, rng=None):
     """A random legal action, or one per row."""
     if rows is None:
@@ -43,10 +34,11 @@ def legal_action(space, mask=None, rows=None, rng=None):
 
 
 @pytest.mark.parametrize("task_id", TASKS)
-def test_gymnasium_accepts_every_task_in_every_mode(task_id):
-    task = known_task(task_id)
+def test_gymnasium_accepts_every_task_in_every_mode(task_id, known, offer_legal):
+    task = known
     for mode in task.domain.roles[0].modes:
         env = gymnasium.make(arena.faces.gym_id(task_id), mode=mode.name, disable_env_checker=True).unwrapped
+        offer_legal(env)
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             check_env(env)
@@ -54,8 +46,8 @@ def test_gymnasium_accepts_every_task_in_every_mode(task_id):
 
 
 @pytest.mark.parametrize("task_id", TASKS)
-def test_a_batch_of_every_task_plays_what_single_environments_play(task_id):
-    task = known_task(task_id)
+def test_a_batch_of_every_task_plays_what_single_environments_play(task_id, known):
+    task = known
     decisions = 2 if task.domain.horizon > 20_000 else 8
     for mode in task.domain.roles[0].modes:
         batch = gymnasium.make_vec(arena.faces.gym_id(task_id), num_envs=3, mode=mode.name)
