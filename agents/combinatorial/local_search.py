@@ -69,9 +69,7 @@ def improve_tour(matrix: Floats, tour: Tour, iterations: int, seed: int, k: int 
     if len(start) < 6:
         return min((np.array([start[0], *rest]) for rest in permutations(start[1:])), key=lambda other: tour_length(lengths, other))
     symmetric = bool(np.array_equal(lengths, lengths.T))
-    near = neighbours(lengths, k)
-    back = near if symmetric else neighbours(lengths.T, k)
-    found = _iterate(lengths, near, back, symmetric, start.astype(np.int32), iterations, np.uint64(seed % 2**64))
+    found = _iterate(lengths, neighbours(lengths, k), symmetric, start.astype(np.int32), iterations, np.uint64(seed % 2**64))
     found = np.roll(found, -int(np.flatnonzero(found == start[0])[0])).astype(np.int64)
     return found if tour_length(lengths, found) < tour_length(lengths, start) else start
 
@@ -104,7 +102,7 @@ def _nearest(dist: Floats) -> Tour:
 
 
 @njit(cache=True)
-def _iterate(dist: Floats, near: Nodes, back: Nodes, symmetric: bool, tour: Nodes, iterations: int, seed: np.uint64) -> Nodes:
+def _iterate(dist: Floats, near: Nodes, symmetric: bool, tour: Nodes, iterations: int, seed: np.uint64) -> Nodes:
     """The best tour of `iterations` kicks and repairs; with none of local search alone."""
     n = len(tour)
     pos = np.empty(n, np.int32)
@@ -114,13 +112,13 @@ def _iterate(dist: Floats, near: Nodes, back: Nodes, symmetric: bool, tour: Node
         length += dist[tour[i], tour[(i + 1) % n]]
     queue, queued, ends, luck = tour.copy(), np.ones(n, np.bool_), np.array([0, n]), np.array([seed], np.uint64)
     epsilon = EPSILON * length / n
-    length -= _repair(dist, near, back, symmetric, tour, pos, queue, queued, ends, epsilon)
+    length -= _repair(dist, near, symmetric, tour, pos, queue, queued, ends, epsilon)
     slack = SLACK * length / n
     best, best_length = tour.copy(), length
     kept, kept_pos = tour.copy(), pos.copy()
     for done in range(iterations):
         after = length + _kick(dist, tour, pos, queue, queued, ends, luck)
-        after -= _repair(dist, near, back, symmetric, tour, pos, queue, queued, ends, epsilon)
+        after -= _repair(dist, near, symmetric, tour, pos, queue, queued, ends, epsilon)
         if after < best_length - epsilon:
             best[:] = tour
             best_length = after
@@ -135,7 +133,7 @@ def _iterate(dist: Floats, near: Nodes, back: Nodes, symmetric: bool, tour: Node
 
 
 @njit(cache=True)
-def _repair(dist, near, back, symmetric, tour, pos, queue, queued, ends, epsilon) -> float:  # type: ignore[no-untyped-def]
+def _repair(dist, near, symmetric, tour, pos, queue, queued, ends, epsilon) -> float:  # type: ignore[no-untyped-def]
     """Moves until no queued node has a better one; how much shorter the tour became."""
     n, total = len(tour), 0.0
     while ends[1] > 0:
@@ -150,7 +148,7 @@ def _repair(dist, near, back, symmetric, tour, pos, queue, queued, ends, epsilon
                 if gain == 0.0:
                     gain = _or_opt(dist, near, tour, pos, a, queue, queued, ends, epsilon)
             else:
-                gain = _three_opt(dist, near, back, tour, pos, a, queue, queued, ends, epsilon)
+                gain = _three_opt(dist, near, tour, pos, a, queue, queued, ends, epsilon)
             total += gain
     return total
 
@@ -221,11 +219,8 @@ def _or_opt(dist, near, tour, pos, a, queue, queued, ends, epsilon) -> float:  #
 
 
 @njit(cache=True)
-def _three_opt(dist, near, back, tour, pos, a, queue, queued, ends, epsilon) -> float:  # type: ignore[no-untyped-def]
-    """The first improving exchange of stretches b..c and d..e behind `a`, none of them reversed: a d..e b..c f; its gain, or 0.
-
-    near: nodes cheaply reached from each node; back: nodes from which each is cheaply reached.
-    """
+def _three_opt(dist, near, tour, pos, a, queue, queued, ends, epsilon) -> float:  # type: ignore[no-untyped-def]
+    """The first improving exchange of stretches b..c and d..e behind `a`, none of them reversed: a d..e b..c f; its gain, or 0."""
     n, i = len(tour), pos[a]
     b = tour[(i + 1) % n]
     for d in near[a]:
@@ -235,16 +230,16 @@ def _three_opt(dist, near, back, tour, pos, a, queue, queued, ends, epsilon) -> 
         j = pos[d]
         c = tour[(j - 1 + n) % n]
         part += dist[c, d]
-        for e in back[b]:
-            if part - dist[e, b] <= epsilon:
+        for f in near[c]:
+            if part - dist[c, f] <= epsilon:
                 break
-            offset = (pos[e] - j + n) % n
-            if offset >= (i - j + n) % n:  # e lies before d
+            length = (pos[f] - j + n) % n  # of d..e
+            if length == 0 or length > (i - j + n) % n:
                 continue
-            f = tour[(pos[e] + 1) % n]
-            gain = part - dist[e, b] + dist[e, f] - dist[c, f]
+            e = tour[(pos[f] - 1 + n) % n]
+            gain = part - dist[c, f] + dist[e, f] - dist[e, b]
             if gain > epsilon:
-                _exchange(tour, pos, (i + 1) % n, (j - i - 1 + n) % n, offset + 1)
+                _exchange(tour, pos, (i + 1) % n, (j - i - 1 + n) % n, length)
                 for node in (a, b, c, d, e, f):
                     _push(queue, queued, ends, node)
                 return gain

@@ -22,7 +22,7 @@ Integers = NDArray[np.int64]
 
 NOISE = 3.0  # prizes per detour are multiplied by e^z, |z| at most this
 SLACK = 0.02  # the threshold at the start, as a share of the best prize
-DROP = 0.35  # most of the tour dropped at once
+DROP, FEW = 0.35, 6.0  # most of the tour dropped at once: this share, or so many nodes
 
 
 def collect(matrix: Floats, prize: Integers, budget: float, iterations: int, seed: int) -> Integers:
@@ -53,7 +53,7 @@ def _search(dist: Floats, prize: Integers, limit: float, iterations: int, seed: 
         tour[:] = kept
         size = kept_size
         if size > 1:
-            drop = 1 + int(_uniform(luck) * max(1.0, DROP * (size - 1)))
+            drop = 1 + int(_uniform(luck) * min(size - 1.0, max(FEW, DROP * size)))
             first = 1 + int(_uniform(luck) * (size - drop))
             tour[first : size - drop] = tour[first + drop : size].copy()
             size -= drop

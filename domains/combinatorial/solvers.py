@@ -1,4 +1,4 @@
-"""Solvers of others, called in one way: PyVRP (MIT), OR-Tools (Apache 2.0) and LKH through elkai (an optional extra: not for commercial use).
+"""Solvers of others, called in one way: PyVRP (MIT), and LKH through elkai (an optional extra: not for commercial use).
 
 Distances [n, n] float64, the start or depot at node 0. Solvers count in integers: whole distances are handed over as they are, others in
 millionths or so (`in_integers`). Orders are the nodes in turn without node 0. Effort is counted in iterations or runs, never in seconds, so every
@@ -102,7 +102,7 @@ def _pyvrp(lengths: Integers, clients: Sequence[dict[str, Any]], vehicle: dict[s
     raise ArenaError("solver.infeasible", f"PyVRP found no feasible solution in {effort} iterations", "give it more")
 
 
-# ---- LKH and OR-Tools -----------------------------------------------------------------------------------------------------
+# ---- LKH ------------------------------------------------------------------------------------------------------------------
 
 
 def lkh_tour(matrix: ArrayLike, runs: int = 1) -> Integers:
@@ -127,13 +127,3 @@ def lkh() -> Any:
         hint = "pip install 'arena-bench[lkh]' (LKH inside: academic and non-commercial use only)"
         raise ArenaError("agent.missing", "LKH is not installed: there is no module elkai", hint) from error
     return elkai
-
-
-def ortools_knapsack(value: Integers, weight: Integers, capacity: int) -> Integers:
-    """The items [m], ascending, of a most valuable packing, by OR-Tools' dynamic programming; value, weight [n] integers >= 0."""
-    from ortools.algorithms.python import knapsack_solver
-
-    solver = knapsack_solver.KnapsackSolver(knapsack_solver.SolverType.KNAPSACK_DYNAMIC_PROGRAMMING_SOLVER, "knapsack")
-    solver.init(value.tolist(), [weight.tolist()], [int(capacity)])
-    solver.solve()
-    return np.array([item for item in range(len(value)) if solver.best_solution_contains(item)], np.int64)

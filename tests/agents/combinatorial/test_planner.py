@@ -36,13 +36,13 @@ AGENTS = {
     "iterated insertion": lambda: IteratedInsertion(50),
     "dynamic programming": DynamicProgramming,
     "branch and bound": lambda: BranchAndBound(10_000),
-    "pyvrp": lambda: PyVrp(50),
+    "pyvrp": lambda: PyVrp(20),
     "lkh": Lkh,
 }
 PLAYS = [(name, problem) for name, make in AGENTS.items() for problem in make().problems]
 
 
-def world(problem, rows=6, padding=0, metric=None, scale=1.0):
+def world(problem, rows=5, padding=0, metric=None, scale=1.0):
     """A domain with `rows` drawn instances, padded by so many nodes behind the end."""
     arrays = drawn(problem, SIZE[problem], range(rows))
     for name in ("coords", "demand", "prize"):
@@ -83,7 +83,7 @@ def test_a_plan_is_feasible_and_does_not_depend_on_batch_padding_or_what_was_pla
     assert np.array_equal(longer, actions)
 
 
-@pytest.mark.parametrize("metric", ["EUC_2D", "CEIL_2D", "ATT"])
+@pytest.mark.parametrize("metric", ["EUC_2D", "ATT"])
 @pytest.mark.parametrize(("name", "problem"), [(name, problem) for name, problem in PLAYS if problem in ("tsp", "cvrp", "op")])
 def test_rounded_distances_of_files_are_played_too(name, problem, metric):
     domain, scenario = world(problem, rows=3, metric=metric, scale=12.0)  # so coarse that the triangle inequality breaks
@@ -94,7 +94,7 @@ def test_rounded_distances_of_files_are_played_too(name, problem, metric):
 def test_what_the_planner_reads_is_the_instance(problem):
     domain, scenario = world(problem, padding=4)
     obs = domain.observe(scenario, domain.reset(scenario))
-    seen = read(problem, obs, np.arange(6), np.array([True, False, True, True, False, False]))
+    seen = read(problem, obs, np.arange(5), np.array([True, False, True, True, False]))
     rows, n = [0, 2, 3], SIZE[problem] + (problem in ("cvrp", "op"))
     assert len(seen) == 3 and seen.seeds.tolist() == rows
     assert seen.n == n if problem != "op" else seen.n <= n  # the last nodes of op may be out of reach
