@@ -2,8 +2,8 @@
 
 Per batch one length, so that nothing is padded; per row one sub-instance of that length and what the solution does next in it (Drakulic et
 al., arXiv 2301.03313, section 4). tsp: windows of the tour, either way round; the whole tour too, which has two right answers. cvrp: what is
-left behind a prefix of the routes, the fullest first (appendix E: ascending by unused capacity, ties and each route's direction at random);
-where a route begins, both its ends are right. op: the rest of the tour with all nodes not on it. kp: items not packed and packed items not
+left behind some routes in any order, the one with most unused capacity last (cf. appendix E), each in either direction; where a route begins,
+both ends of every one that may be next are right. op: the rest of the tour with all nodes not on it. kp: items not packed and packed items not
 yet taken; every one of the latter is right. Points are turned by one of the 8 symmetries of the square.
 """
 
@@ -95,34 +95,34 @@ class Labels:
 
     def _cvrp(self, rows: Tensor, rng: np.random.Generator, step: int) -> Batch:
         size, n, parts = len(rows), self.n, self.parts
-        start, length, demand = (parts[name][rows].long() for name in ("start", "length", "demand"))
-        at = torch.arange(n, device=self.device)
-        turned = torch.from_numpy(rng.integers(0, 2, (size, n))).to(self.device).gather(1, start).bool()  # one draw per route
-        order = parts["order"][rows].long().gather(1, torch.where(turned, 2 * start + length - 1 - at, at))
+        route, demand, at = parts["route"][rows].long(), parts["demand"][rows].long(), torch.arange(n, device=self.device)
+        key, turn = torch.from_numpy(rng.random((2, size, n))).to(self.device)
+        key.scatter_(1, route[:, -1:], 2.0)  # the one with most unused capacity comes last
+        place, start, length = arranged(route, key, turn < 0.5)
+        order = parts["order"][rows].long().gather(1, place)
         capacity = parts["capacity"][rows]
         loads = torch.nn.functional.pad(demand.gather(1, order).cumsum(1), (1, 0))  # before each position
+        begins = start[:, step] == step
         if step:
             begun = start[:, step - 1]
             room = capacity - (loads[:, step] - loads.gather(1, begun[:, None])[:, 0])
-            origin = order[:, step - 1]
-            through = start[:, step] == step
+            origin, through = order[:, step - 1], begins
         else:
-            room, origin, through = capacity, torch.zeros_like(rows), torch.zeros(size, dtype=torch.bool, device=self.device)
-        begins = start[:, step] == step
+            room, origin, through = capacity, torch.zeros_like(rows), torch.zeros_like(begins)
         rest = order[:, step:]
         nodes = torch.cat((origin[:, None], rest, torch.zeros_like(origin)[:, None]), 1)
         carried = demand.gather(1, nodes) / capacity[:, None]
         token = torch.cat((self._points(rows, nodes, rng), carried[..., None].float()), -1)
+        first, last = (start == at)[:, step:], (start + length - 1 == at)[:, step:]
+        final = (start + length == n)[:, step:]
+        open_now = begins[:, None] & (~final | final[:, :1])  # any route may be next, but the one that comes last
+        share = torch.where(open_now, (first.float() + last.float()) / 2, 0.0)
+        share = torch.where(begins[:, None], share, (at[step:] == step).float())
         target = torch.zeros(size, n - step, 2, device=self.device)
-        flag = through.long()
-        every = torch.arange(size, device=self.device)
-        other = torch.where(begins, length[:, step] - 1, 0)
-        target[every, 0, flag] += 0.5
-        target[every, other, flag] += 0.5
+        target.scatter_(2, through.long()[:, None, None].expand(-1, n - step, 1), (share / share.sum(1, keepdim=True))[..., None])
         direct = demand.gather(1, rest) <= room[:, None]
         allowed = torch.stack((direct, torch.ones_like(direct)), -1)
         tokens = n - step + 2
-        first, last = start[:, step:] == at[step:], start[:, step:] + length[:, step:] - 1 == at[step:]
         beside = self._chain(tokens).repeat(size, 1, 1)
         beside[:, 1:-1, 0] = torch.where(first, tokens - 1, beside[:, 1:-1, 0])
         beside[:, 1:-1, 1] = torch.where(last, tokens - 1, beside[:, 1:-1, 1])
@@ -218,24 +218,31 @@ def _with_rest(order: NDArray[np.int16]) -> NDArray[np.int16]:
     return np.where(at < visited, order, np.take_along_axis(rest, np.maximum(at - visited, 0), 1)).astype(np.int16)
 
 
+def arranged(route: Tensor, key: Tensor, turned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Routes by ascending `key`, those that are `turned` the other way round: positions [B, n] to gather by, and of the route at each place its
+    start and its length [B, n]. route: [B, n] the route of each position, numbered from 0 as they come; key and turned: [B, n] by route."""
+    n = route.shape[1]
+    at = torch.arange(n, device=route.device)
+    length = torch.zeros_like(route).scatter_add(1, route, torch.ones_like(route))
+    begins = torch.ones_like(route, dtype=torch.bool)
+    begins[:, 1:] = route[:, 1:] != route[:, :-1]
+    within = at - torch.where(begins, at, 0).cummax(1).values
+    within = torch.where(turned.gather(1, route), length.gather(1, route) - 1 - within, within)
+    rank = torch.where(length > 0, key, torch.inf).argsort(dim=1, stable=True).argsort(1)
+    place = (rank.gather(1, route) * n + within).argsort(1)
+    return place, at - within.gather(1, place), length.gather(1, route.gather(1, place))
+
+
 def _by_leftover(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Routes sorted so that the one with most unused capacity comes last; `start` and `length` of each position's route."""
-    order, via = arrays["order"].astype(np.int64), arrays["via"].astype(bool)
-    rows, n = order.shape
+    """Routes sorted so that the one with most unused capacity comes last; `route` of each position."""
+    order, via = torch.from_numpy(arrays["order"]).long(), torch.from_numpy(arrays["via"]).bool()
     via[:, 0] = True
-    route = via.cumsum(1) - 1
-    load, length = np.zeros((rows, n), np.int64), np.zeros((rows, n), np.int64)
-    every = np.arange(rows)[:, None]
-    np.add.at(load, (every, route), np.take_along_axis(arrays["demand"].astype(np.int64), order, 1))
-    np.add.at(length, (every, route), 1)
-    unused = arrays["capacity"][:, None] - load
-    rank = np.argsort(np.argsort(np.where(length > 0, unused, np.iinfo(np.int64).max), axis=1, kind="stable"), axis=1)
-    position = np.argsort(np.take_along_axis(rank, route, 1), axis=1, kind="stable")
-    order, route = np.take_along_axis(order, position, 1), np.take_along_axis(route, position, 1)
-    begins = np.concatenate((np.ones((rows, 1), bool), route[:, 1:] != route[:, :-1]), 1)
-    start = np.maximum.accumulate(np.where(begins, np.arange(n), 0), 1)
+    route = via.long().cumsum(1) - 1
+    load = torch.zeros_like(route).scatter_add(1, route, torch.from_numpy(arrays["demand"]).long().gather(1, order))
+    place, start, _ = arranged(route, -load.double(), torch.zeros_like(via))
+    begins = start == torch.arange(start.shape[1])
     kept = {name: arrays[name] for name in ("coords", "demand", "capacity")}
-    return {**kept, "order": order.astype(np.int16), "start": start.astype(np.int16), "length": np.take_along_axis(length, route, 1).astype(np.int16)}
+    return {**kept, "order": order.gather(1, place).short().numpy(), "route": (begins.long().cumsum(1) - 1).short().numpy()}
 
 
 def _packed_first(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

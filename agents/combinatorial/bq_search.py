@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agents.combinatorial.bq_data import arranged
 from agents.combinatorial.bq_decode import Given, Rest, greedy, rest, whole, worth
 from agents.combinatorial.bq_net import BqNet
 from arena.seeds import stream_key, uniforms
@@ -87,15 +88,8 @@ def routes_sorted(instances: Given, now: Rest, angle: Tensor, luck: Tensor) -> t
     places = instances.token[now.row[:, None], order][..., :2] - instances.token[now.row, :1, :2]
     centre = torch.zeros(*order.shape, 2, device=order.device).scatter_add(1, route[..., None].expand(-1, -1, 2), places)
     away = torch.remainder(torch.atan2(centre[..., 1], centre[..., 0]) / (2 * torch.pi) - angle[:, None].float() + 0.5, 1.0) - 0.5
-    length = torch.zeros_like(order).scatter_add(1, route, torch.ones_like(order))
-    key = torch.where(length > 0, -away.abs(), torch.inf)
-    rank = key.argsort(dim=1, stable=True).argsort(1)
-    at = torch.arange(n, device=order.device)
-    within = at - torch.where(begins, at, 0).cummax(1).values
-    turned = (luck < 0.5).gather(1, route)
-    within = torch.where(turned, length.gather(1, route) - 1 - within, within)
-    position = (rank.gather(1, route) * n + within).argsort(1)
-    return order.gather(1, position), within.gather(1, position) == 0
+    place, start, _ = arranged(route, -away.abs(), luck < 0.5)
+    return order.gather(1, place), start == torch.arange(n, device=order.device)
 
 
 def _end(net: BqNet, instances: Given, now: Rest, size: int, luck: Tensor, k: int) -> Rest:

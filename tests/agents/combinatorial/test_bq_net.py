@@ -175,15 +175,33 @@ def cheapest(token: Tensor, room: float, first: tuple[int, int] | None) -> float
     return best
 
 
-def test_routes_come_fullest_first() -> None:
+def test_the_emptiest_route_comes_last() -> None:
     arrays = labelled("cvrp", 14, 30)
-    parts = Labels("cvrp", arrays, torch.device("cpu")).parts
-    demand = parts["demand"].long().gather(1, parts["order"].long())
+    labels = Labels("cvrp", arrays, torch.device("cpu"))
+    order, route = labels.parts["order"].long(), labels.parts["route"].long()
+    demand = labels.parts["demand"].long().gather(1, order)
+    loads = torch.zeros(30, 14, dtype=torch.int64).scatter_add(1, route, demand)
     for row in range(30):
-        starts = np.unique(parts["start"][row].numpy())
-        loads = [int(part.sum()) for part in np.split(demand[row].numpy(), starts[1:])]
-        assert loads == sorted(loads, reverse=True) and max(loads) <= 20
-        assert sorted(parts["order"][row].tolist()) == list(range(1, 15))
+        there = loads[row, : int(route[row, -1]) + 1].tolist()
+        assert there == sorted(there, reverse=True) and max(there) <= 20
+        assert sorted(order[row].tolist()) == list(range(1, 15))
+    batch = labels.batch(60, np.random.default_rng(0), 0)  # the whole instance: every end of every route is right, but of one
+    depot = batch.token.shape[1] - 1
+    for row in range(60):
+        beside, demand = batch.beside[row].tolist(), batch.token[row, :, 2].tolist()
+        ends = {token: carried(token, beside, demand, depot) for token in range(1, depot) if depot in beside[token]}
+        right = {int(token) + 1 for token in (batch.target[row].view(-1, 2) > 0).any(1).nonzero()[:, 0]}
+        barred = set(ends) - right
+        assert right < set(ends) and len(barred) in (1, 2)
+        assert all(ends[token] == pytest.approx(min(ends.values()), abs=1e-5) for token in barred)
+
+
+def carried(token: int, beside: list[list[int]], demand: list[float], depot: int) -> float:
+    """The load of the route that ends or begins at a token."""
+    load, way = demand[token], 0 if beside[token][1] == depot else 1
+    while (token := beside[token][way]) not in (0, depot):
+        load += demand[token]
+    return load
 
 
 def test_orienteering_batches_know_what_is_left_and_in_reach() -> None:
