@@ -75,7 +75,7 @@ def test_a_short_search_solves_an_instance_and_repeats_itself(name: str) -> None
     for package in ("elkai", "ortools", "pyvrp"):
         pytest.importorskip(package, reason=f"{package} is not installed")
     problem, _ = DRAWN[name]
-    effort = 1 if problem.endswith("tsp") else 50
+    effort = 100 if problem == "cvrp" else 1
     found = solve(name, 3, effort)
     assert found == solve(name, 3, effort)
     assert found["optimal"] == (problem == "atsp")
