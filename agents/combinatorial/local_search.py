@@ -66,7 +66,7 @@ def improve_tour(matrix: Floats, tour: Tour, iterations: int, seed: int, k: int 
     """
     start = np.ascontiguousarray(tour, np.int64)
     lengths = np.ascontiguousarray(matrix, np.float64)
-    if len(start) < 6:
+    if len(start) < 8:  # kicks need room
         return min((np.array([start[0], *rest]) for rest in permutations(start[1:])), key=lambda other: tour_length(lengths, other))
     symmetric = bool(np.array_equal(lengths, lengths.T))
     found = _iterate(lengths, neighbours(lengths, k), symmetric, start.astype(np.int32), iterations, np.uint64(seed % 2**64))

@@ -96,7 +96,7 @@ def test_or_opt_adds_to_two_opt():
 def test_few_nodes_are_solved_to_the_optimum(n, seed, symmetric):
     rng = np.random.default_rng(seed)
     matrix = euclidean(rng.random((n, 2))) if symmetric else rng.random((n, n))
-    found = improve_tour(matrix, rng.permutation(n), 300, seed)
+    found = improve_tour(matrix, rng.permutation(n), 1000, seed)
     assert tour_length(matrix, found) == pytest.approx(held_karp(matrix)[0], abs=1e-9)
 
 
