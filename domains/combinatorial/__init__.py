@@ -18,7 +18,6 @@ DOMAIN = DomainSpec(
         TaskSpec("kp200-hard-v1", "standard", 300, "knapsack, 200 items of Pisinger's three hard classes"),
         TaskSpec("tsp200-v1", "large", 128, "travelling salesman, 200 uniform nodes (the seed-777 set)"),
         TaskSpec("tsp500-v1", "large", 128, "travelling salesman, 500 uniform nodes (the seed-777 set)"),
-        TaskSpec("tsp1000-v1", "large", 128, "travelling salesman, 1000 uniform nodes (the seed-777 set)"),
         TaskSpec("cvrp200-v1", "large", 128, "vehicle routing, 200 customers, capacity 80"),
         TaskSpec("tsplib-real-v1", "real", 17, "TSPLIB95 instances of 16 to 1002 nodes with coordinates, integer distances", needs="tsplib"),
         TaskSpec("cvrplib-x-real-v1", "real", 12, "Uchoa et al.'s X instances of 100 to 1000 customers", needs="cvrplib"),

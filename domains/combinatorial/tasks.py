@@ -34,7 +34,6 @@ DRAWN: dict[str, tuple[Problem, int]] = {  # name -> problem, its size as the fi
     "kp200-hard-v1": ("kp", 200),
     "tsp200-v1": ("tsp", 200),
     "tsp500-v1": ("tsp", 500),
-    "tsp1000-v1": ("tsp", 1000),
     "cvrp200-v1": ("cvrp", 200),
 }
 
