@@ -63,7 +63,8 @@ def test_ctrl_c_says_how_it_goes_on_and_resume_finishes_it(process, arena, home,
     out, err = made.communicate(timeout=60)
     assert made.returncode == 130
     assert out == "" and "interrupted: run 1 has" in err and "arena resume 1" in err and "Traceback" not in err
-    assert state(home) == ("queued", 1)
+    status, done = state(home)
+    assert status == "queued" and 1 <= done < 4, "on a busy machine the rival took the time of another chunk"
     (tmp_path / "slow").unlink()
     finished = arena("resume", "--json")
     assert finished.code == 0 and finished.document["runs"][0]["status"] == "complete"
