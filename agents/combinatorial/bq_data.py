@@ -2,8 +2,8 @@
 
 Per batch one length, so that nothing is padded; per row one sub-instance of that length and what the solution does next in it (Drakulic et
 al., arXiv 2301.03313, section 4). tsp: windows of the tour, either way round; the whole tour too, which has two right answers. cvrp: what is
-left behind some routes in any order, the one with most unused capacity last (cf. appendix E), each in either direction; where a route begins,
-both ends of every one that may be next are right. op: the rest of the tour with all nodes not on it. kp: items not packed and packed items not
+left behind a prefix of the routes, the fullest first (appendix E: ascending by unused capacity), each in either direction; where a route
+begins, both its ends are right. op: the rest of the tour with all nodes not on it. kp: items not packed and packed items not
 yet taken; every one of the latter is right. Points are turned by one of the 8 symmetries of the square.
 """
 
@@ -45,7 +45,7 @@ class Labels:
 
     def __init__(self, problem: str, arrays: dict[str, NDArray[Any]], device: torch.device) -> None:
         self.problem, self.device, self.count = problem, device, len(arrays["order"])
-        prepared = {"cvrp": _by_leftover, "kp": _packed_first}[problem](arrays) if problem in ("cvrp", "kp") else dict(arrays)
+        prepared = {"cvrp": _routed, "kp": _packed_first}[problem](arrays) if problem in ("cvrp", "kp") else dict(arrays)
         if problem == "op":
             prepared["visited"] = (arrays["order"] >= 0).sum(1).astype(np.int16)
             prepared["order"] = _with_rest(arrays["order"])
@@ -55,13 +55,18 @@ class Labels:
 
     def _lengths(self) -> NDArray[np.float64]:
         """[steps] the chance of each number of choices made before the sub-instance begins."""
-        if self.problem in ("tsp", "cvrp"):
-            weight = np.ones(self.n)
-            weight[max(1, self.n - SHORTEST + 3) :] = 0.0  # at least two nodes to choose from
-        else:
-            weight = (self.taken[:, None] > np.arange(self.n)).sum(0).astype(np.float64)
-            weight[max(1, self.n - SHORTEST + 3) :] = 0.0
+        steps = np.arange(self.n)
+        weight = np.array([self._weights(step).sum() for step in steps]) if self.problem in ("op", "kp") else np.ones(self.n)
+        weight[max(1, self.n - SHORTEST + 3) :] = 0.0  # at least two nodes to choose from
         return weight / weight.sum()
+
+    def _weights(self, step: int) -> NDArray[np.float64]:
+        """[C] how often each solution is looked at behind `step` of its choices; op and kp, whose solutions end at different steps.
+
+        kp: in inverse proportion to the items it still packs, since the last ones are what is hard.
+        """
+        rest = self.taken - step
+        return np.where(rest > 0, 1.0 / np.maximum(rest, 1) if self.problem == "kp" else 1.0, 0.0)
 
     def batch(self, size: int, rng: np.random.Generator, step: int | None = None, tokens: int | None = None) -> Batch:
         """`size` sub-instances (fewer where they would have more than `tokens` in all), `step` choices into their solutions (by default drawn)."""
@@ -77,7 +82,8 @@ class Labels:
 
     def _running(self, size: int, rng: np.random.Generator, step: int) -> NDArray[np.int64]:
         """Rows whose solution goes on behind `step` choices, at random."""
-        return rng.choice(np.flatnonzero(self.taken > step), size)
+        weight = self._weights(step).cumsum()
+        return np.searchsorted(weight, rng.random(size) * weight[-1], side="right")
 
     def _tsp(self, rows: Tensor, rng: np.random.Generator, step: int) -> Batch:
         size, n = len(rows), self.n + 1
@@ -96,11 +102,11 @@ class Labels:
     def _cvrp(self, rows: Tensor, rng: np.random.Generator, step: int) -> Batch:
         size, n, parts = len(rows), self.n, self.parts
         route, demand, at = parts["route"][rows].long(), parts["demand"][rows].long(), torch.arange(n, device=self.device)
-        key, turn = torch.from_numpy(rng.random((2, size, n))).to(self.device)
-        key.scatter_(1, route[:, -1:], 2.0)  # the one with most unused capacity comes last
-        place, start, length = arranged(route, key, turn < 0.5)
-        order = parts["order"][rows].long().gather(1, place)
-        capacity = parts["capacity"][rows]
+        capacity, order = parts["capacity"][rows], parts["order"][rows].long()
+        unused = capacity[:, None] - torch.zeros_like(route).scatter_add(1, route, demand.gather(1, order))
+        tie, turn = torch.from_numpy(rng.random((2, size, n))).to(self.device)
+        place, start, length = arranged(route, unused + tie, turn < 0.5)
+        order, unused = order.gather(1, place), unused.gather(1, route.gather(1, place))
         loads = torch.nn.functional.pad(demand.gather(1, order).cumsum(1), (1, 0))  # before each position
         begins = start[:, step] == step
         if step:
@@ -114,10 +120,8 @@ class Labels:
         carried = demand.gather(1, nodes) / capacity[:, None]
         token = torch.cat((self._points(rows, nodes, rng), carried[..., None].float()), -1)
         first, last = (start == at)[:, step:], (start + length - 1 == at)[:, step:]
-        final = (start + length == n)[:, step:]
-        open_now = begins[:, None] & (~final | final[:, :1])  # any route may be next, but the one that comes last
-        share = torch.where(open_now, (first.float() + last.float()) / 2, 0.0)
-        share = torch.where(begins[:, None], share, (at[step:] == step).float())
+        equal = unused[:, step:] == unused[:, step : step + 1]  # routes as full as the next may be next
+        share = torch.where(begins[:, None], equal * (first.float() + last.float()), (at[step:] == step).float())
         target = torch.zeros(size, n - step, 2, device=self.device)
         target.scatter_(2, through.long()[:, None, None].expand(-1, n - step, 1), (share / share.sum(1, keepdim=True))[..., None])
         direct = demand.gather(1, rest) <= room[:, None]
@@ -233,16 +237,11 @@ def arranged(route: Tensor, key: Tensor, turned: Tensor) -> tuple[Tensor, Tensor
     return place, at - within.gather(1, place), length.gather(1, route.gather(1, place))
 
 
-def _by_leftover(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Routes sorted so that the one with most unused capacity comes last; `route` of each position."""
-    order, via = torch.from_numpy(arrays["order"]).long(), torch.from_numpy(arrays["via"]).bool()
+def _routed(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """`route` of each position, numbered from 0 as they come."""
+    via = arrays["via"].astype(bool)
     via[:, 0] = True
-    route = via.long().cumsum(1) - 1
-    load = torch.zeros_like(route).scatter_add(1, route, torch.from_numpy(arrays["demand"]).long().gather(1, order))
-    place, start, _ = arranged(route, -load.double(), torch.zeros_like(via))
-    begins = start == torch.arange(start.shape[1])
-    kept = {name: arrays[name] for name in ("coords", "demand", "capacity")}
-    return {**kept, "order": order.gather(1, place).short().numpy(), "route": (begins.long().cumsum(1) - 1).short().numpy()}
+    return {**{name: arrays[name] for name in ("coords", "demand", "capacity", "order")}, "route": (via.cumsum(1) - 1).astype(np.int16)}
 
 
 def _packed_first(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -25,7 +25,7 @@ from arena.learning.checkpoints import load_checkpoint
 PROBLEMS = ("tsp", "cvrp", "op", "kp")
 RAW = {"tsp": 2, "cvrp": 3, "op": 3, "kp": 2}  # columns of a token: x, y and demand (cvrp) or prize (op); value and weight (kp)
 ABSOLUTE = {"tsp": 2, "cvrp": 4, "op": 4, "kp": 3}
-RELATIVE = {"tsp": 5, "cvrp": 9, "op": 7, "kp": 7}
+RELATIVE = {"tsp": 5, "cvrp": 12, "op": 7, "kp": 7}
 TINY = 1e-6
 SPEC: dict[str, Any] = {"agent": "bq-nco", "version": 1}
 
@@ -148,7 +148,11 @@ def features(problem: str, token: Tensor, left: Tensor, legal: Tensor | None, re
     if problem == "cvrp":
         demand, room = token[..., 2:], left[:, None, None]
         fits = (demand <= room + TINY).float()
-        columns += [demand, room.expand_as(demand), room - demand, fits]
+        towards_home = torch.stack((place[..., 0] - place[:, -1:, 0], place[..., 1] - place[:, -1:, 1]), -1)
+        spoke = towards_home / place[..., 3:4].clamp(min=TINY)  # direction seen from the depot: routes are petals
+        later = demand[:, 1:-1].sum(1, keepdim=True) - room
+        spare = (later - TINY).ceil() - later  # unused capacity in all, with as few vehicles as can be
+        columns += [demand, room.expand_as(demand), room - demand, fits, spoke, spare.expand_as(demand)]
     if problem == "op":
         prize = token[..., 2:]
         taking = seen(problem, legal) if legal is not None else torch.ones_like(prize[..., 0], dtype=torch.bool)
