@@ -194,5 +194,11 @@ def load_net(folder: Path, problem: str, seed: int = 0) -> BqNet:
         net = BqNet(problem, Shape(**told))
     except TypeError as error:
         raise ArenaError("checkpoint.shape", f"{chosen} tells its shape as {told}", f"expected {', '.join(SHAPES['cpu'].to_dict())}") from error
-    net.load_state_dict(load_checkpoint(chosen, spec(problem), {"model": net.shapes()}).parts["model"])
+    try:
+        net.load_state_dict(load_checkpoint(chosen, spec(problem), {"model": net.shapes()}).parts["model"])
+    except ArenaError as error:
+        if error.code != "checkpoint.shape":
+            raise
+        detail = f"{chosen} holds another network, or one with other features, than {told}"
+        raise ArenaError("checkpoint.shape", detail, "it is damaged or of an older version: train it again") from None
     return net.eval().requires_grad_(False)

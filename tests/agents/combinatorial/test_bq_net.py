@@ -49,7 +49,7 @@ def labelled(problem: str, n: int, count: int) -> dict[str, Any]:
         found = {"prize": found["prize"][:, :n], "demand": found["demand"][:, :n], "capacity": np.full(count, 250 * n)}
     if "coords" in found:
         found["coords"] = np.round(found["coords"] * GRID) / GRID
-    solved = solve(problem, found, 50)
+    solved = solve(problem, found, 20)
     if "coords" in found:
         found["coords"] = np.round(found["coords"] * GRID).astype(np.uint16)
     return {**found, **solved}
@@ -139,13 +139,13 @@ def path(token: Tensor, way: tuple[int, ...]) -> float:
     return float((points[1:] - points[:-1]).norm(dim=1).sum())
 
 
-@pytest.mark.parametrize("step", [0, 1, 2, 3])
+@pytest.mark.parametrize("step", [0, 1, 2])
 def test_routes_go_on_as_cheaply_as_they_can(step: int) -> None:
     """Brute force over orders and returns to the depot from where the prefix ends."""
-    arrays = labelled("cvrp", 6, 12)
+    arrays = labelled("cvrp", 5, 8)
     labels = Labels("cvrp", arrays, torch.device("cpu"))
-    batch = labels.batch(12, np.random.default_rng(step), step)
-    for row in range(12):
+    batch = labels.batch(8, np.random.default_rng(step), step)
+    for row in range(8):
         token, room, target = batch.token[row].double(), float(batch.left[row]), batch.target[row].view(-1, 2)
         assert batch.allowed[row].view(-1, 2)[target > 0].all()
         best = cheapest(token, room, None)

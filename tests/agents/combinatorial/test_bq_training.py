@@ -143,9 +143,9 @@ def test_sixty_four_instances_are_learned_by_heart() -> None:
     assert found[0] > 1.5 and found[-1] < 0.05
 
 
-@pytest.mark.parametrize("problem", ["tsp", "kp"])
+@pytest.mark.parametrize("problem", ["tsp", "op"])
 def test_self_labelling_goes_on_and_does_not_get_worse(problem: str, tmp_path: Path) -> None:
-    n = {"tsp": 8, "kp": 50}[problem]
+    n = {"tsp": 8, "op": 20}[problem]
 
     def train(folder: Path, log: Any = nothing) -> BqNet:
         bq_selflabel.train(problem, n, None, seed=0, rounds=None, folder=folder, log=log)
