@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -172,7 +173,8 @@ def kind_of(name: str, problem: str) -> tuple[str, int]:
 def labels_of(kind: str, n: int, setting: Size, home: Path, log: Log) -> dict[str, Any]:
     """The labels of a set, made where they are not there yet."""
     folder = home / "labels" / f"{kind}{n}"
-    make_labels(kind, n, setting.labels, folder, setting.effort * EFFORT[kind], 1, lambda done: log({"labels": float(done)}))
+    workers = (os.cpu_count() or 1) if setting.device == "cuda" else 1
+    make_labels(kind, n, setting.labels, folder, setting.effort * EFFORT[kind], workers, lambda done: log({"labels": float(done)}))
     return load_labels(folder, setting.labels)
 
 
