@@ -238,7 +238,7 @@ def test_ways_break_between_routes():
 def test_frozen_solutions_are_drawn_beside_the_episode(monkeypatch):
     from domains.combinatorial.best import Best
 
-    best = Best(np.array([[3, 2, 1], [1, 2, 3]], np.int16), np.zeros((2, 0), np.uint8), {"status": "optimal"})
+    best = Best(np.array([[3, 2, 1], [1, 2, 3]], np.int16), np.zeros((2, 0), np.uint8), np.array([4.0, 4.0]), {"status": "optimal"})
     monkeypatch.setattr(known, "load_best", lambda name: best)
     both = replace(instances(coords=np.concatenate([SQUARE, SQUARE])), best=torch.tensor([4.0, 4.0], dtype=torch.float64))
     seen = view(task_of("tsp", both, 4, name="tsp20-tiny-v1"), 1, moves(2, 1, 3))
