@@ -128,7 +128,7 @@ def test_every_way_of_decoding_is_feasible_and_no_more_work_is_worse(problem: st
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_drawing_as_many_as_there_are_gives_every_solution_with_its_chance(problem: str) -> None:
-    net, n = awake(problem), 5
+    net, n = awake(problem), 4 if problem == "cvrp" else 5
     found = cut(scenario(problem, 3), n, problem)
     seen = given(problem, found)
     kept = beam(net, seen, whole(seen), 250, 1000, torch.Generator().manual_seed(0))
@@ -142,7 +142,7 @@ def test_drawing_as_many_as_there_are_gives_every_solution_with_its_chance(probl
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_a_beam_that_keeps_every_state_is_dynamic_programming(problem: str) -> None:
     """Merging equal states, it is Held and Karp's recursion: optimal, whatever the network thinks."""
-    net, n = awake(problem), 8
+    net, n = awake(problem), 7
     found = cut(scenario(problem, 5), n, problem)
     seen = given(problem, found)
     kept = worth(seen, beam(net, seen, whole(seen), 250, 20_000)).view(5, -1).amin(1)

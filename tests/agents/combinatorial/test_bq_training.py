@@ -201,7 +201,7 @@ def test_rate_rises_and_falls() -> None:
 @pytest.mark.parametrize("name", ["tsp20", "cvrp20", "op20", "kp50"])
 def test_agent_plays_its_tasks(name: str) -> None:
     task = registry.task(f"combinatorial/{name}-tiny-v1")
-    agent = BqNco(decode="beam", beam=4)
+    agent = BqNco(decode="beam", beam=2)
     agent.check(task.view)
     found = rollout(task.domain, task.scenarios, players(task.domain, {"planner": agent}), task=task.view, ids=torch.arange(task.n), seed=0)
     assert not found.failures and (found.metrics["feasible"] == 1).all()
