@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from arena.record import Record
 
-__all__ = ["Domain", "Metric", "Mode", "Outcome", "Record", "Role"]
+__all__ = ["Domain", "FileReport", "Metric", "Mode", "Outcome", "Record", "Role"]
 
 Observation = dict[str, Tensor]
 
@@ -93,6 +94,17 @@ class Metric:
     threshold: float | None = None
     scale: float | None = None
     help: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What a domain found in one of the user's files. rows: of what the kind of file holds; message: what it is, or what is wrong with it"""
+
+    path: Path
+    kind: str
+    ok: bool
+    rows: int
+    message: str
 
 
 class Domain:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arena.domain import FileReport
 from arena.errors import ArenaError
 from domains.bidding import CAMPAIGNS
 from domains.bidding.history import Floats, History, Integers
@@ -40,17 +41,6 @@ class Episodes:
     price: Integers
     click: NDArray[np.uint8]
     last: int
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """What `check_folder` found in one file."""
-
-    path: Path
-    kind: str
-    ok: bool
-    rows: int
-    message: str
 
 
 def load_campaign(folder: Path, max_price: int = MAX_PRICE, episode: int = 1000, campaign: str = "") -> Campaign:

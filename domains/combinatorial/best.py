@@ -2,7 +2,7 @@
 
 One file per task in `best/`: `order` [n, T] int16 (-1 behind the end), `via` [n, T] uint8 in cvrp, `value` [n] float64, their cost or value as
 the checker found it (kept, because the last bit of a sum may differ between machines), and in its metadata who found them, with
-which budget, and whether they are proven optimal. `python -m domains.combinatorial.best_solve TASK` makes them again.
+which budget, and whether they are proven optimal. `python -m domains.combinatorial.best_solve TASK --work FOLDER` makes them again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def load_best(name: str) -> Best:
 
     path = FOLDER / f"{name}.safetensors"
     if not path.is_file():
-        raise ArenaError("reference.missing", f"combinatorial/{name} has no best solutions", f"python -m domains.combinatorial.best_solve {name}")
+        hint = f"python -m domains.combinatorial.best_solve {name} --work FOLDER"
+        raise ArenaError("reference.missing", f"combinatorial/{name} has no best solutions", hint)
     with safe_open(path, "numpy") as file:
         names, about = set(file.keys()), json.loads(file.metadata()["about"])
         order, value = file.get_tensor("order"), file.get_tensor("value")

@@ -1,10 +1,10 @@
 """The best solutions of the frozen tasks, found again: exact where instances are tiny, knapsacks or asymmetric, else by the strongest solvers.
 
-    OMP_NUM_THREADS=1 python -m domains.combinatorial.best_solve TASK --work FOLDER [--effort N] [--workers 2] [--agent NAME ...]
+    OMP_NUM_THREADS=1 python -m domains.combinatorial.best_solve TASK --work FOLDER [--effort N] [--workers 2]
 
 Everything found goes to FOLDER/TASK.jsonl, one line per instance and solver, so that a run may be stopped, continued and improved by a
 longer one; `best/TASK.safetensors` is made from the best line of each instance. Efforts are counts, never seconds, and the seeds are fixed:
-a run makes the same lines on every machine. `--agent` lets agents of this project play the task too and keeps what they do better.
+a run makes the same lines on every machine.
 Needs OR-Tools (asymmetric), PyVRP (vehicle routing) and elkai, whose LKH is free for academic use only (tours).
 """
 
@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import json
 import multiprocessing
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -162,35 +162,6 @@ def _each(work: partial[Solution], indices: Sequence[int], workers: int) -> Iter
         yield from pool.imap_unordered(work, indices)
 
 
-def challenge(name: str, path: Path, reference: str, chunk: int = 8) -> None:
-    """Let an agent, named as everywhere (`name(parameter=...)`), play what it has not played yet, and add what it built to the file."""
-    from arena import registry
-    from arena.rollout import players, rollout, states
-    from domains.combinatorial.tasks import load
-
-    task, candidate = load(name), registry.candidate(reference)
-    label = f"agent {candidate.name}"
-    there = {(line["index"], line["digest"]) for line in _lines(path) if line["solver"] == label}
-    left = [index for index in range(task.n) if (index, _digest(_instance(name, index))) not in there]
-    seated = players(task.domain, {"planner": candidate.make()})
-    with path.open("a") as file:
-        for start in range(0, len(left), chunk):
-            rows = left[start : start + chunk]
-            scenario = task.draw("test", rows, scenario_seeds(task.id, "test", rows))
-            episode = rollout(task.domain, scenario, seated, task=task.view(), ids=torch.tensor(rows))
-            if episode.failures:
-                raise ArenaError("reference.failed", f"{label} failed on instance {rows[episode.failures[0].row]}", episode.failures[0].detail)
-            ((_, state),) = deque(states(task.domain, scenario, episode.actions), maxlen=1)
-            for row, index in enumerate(rows):
-                kept = state.order[row] >= 0
-                line = {"order": state.order[row][kept].tolist(), "optimal": False, "solver": label, "effort": 0}
-                if state.via.shape[1]:
-                    line["via"] = state.via[row][kept].tolist()
-                file.write(json.dumps({"index": index, "digest": _digest(_instance(name, index)), **line}) + "\n")
-            file.flush()
-            print(f"\r{name}, {label}: {start + len(rows)} of {len(left)}", end="" if start + len(rows) < len(left) else "\n", flush=True)
-
-
 def freeze(name: str, path: Path, command: str) -> tuple[Path, float]:
     """The best line of every instance as the task's frozen file, and their mean cost or value. Raises ArenaError `reference.missing`."""
     task = next(spec for spec in DOMAIN.tasks if spec.name == name)
@@ -242,19 +213,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for what has been found so far")
     parser.add_argument("--effort", type=int, help="starts of LKH (default 2), iterations of PyVRP (16000), searches (20)")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--agent", action="append", default=[], help="an agent that plays the task as well")
     given = parser.parse_args(arguments)
     given.work.mkdir(parents=True, exist_ok=True)
     path = given.work / f"{given.task}.jsonl"
     _mend(path)
     run(given.task, path, given.effort, given.workers)
     effort = "" if given.effort is None else f" --effort {given.effort}"
-    agents = "".join(f" --agent '{agent}'" for agent in given.agent)
-    command = f"python -m domains.combinatorial.best_solve {given.task}{effort}{agents}"
+    command = f"python -m domains.combinatorial.best_solve {given.task}{effort}"
     written, mean = freeze(given.task, path, command)
-    for agent in given.agent:
-        challenge(given.task, path, agent)
-        written, mean = freeze(given.task, path, command)
     print(f"{written.name}: {written.stat().st_size:,} bytes, mean {mean:.6f}")
 
 

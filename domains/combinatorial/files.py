@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from arena.domain import FileReport
 from arena.errors import ArenaError
 from domains.combinatorial.kernel import Instances
 from domains.combinatorial.solutions import Routes, Solution, check_solution, read_solution, routes_of
@@ -40,17 +41,6 @@ class Known:
 
     value: float
     status: str
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """What `check_folder` found in one file. rows: nodes of an instance or tour, customers of routes, instances of a batch, lines of a list."""
-
-    path: Path
-    kind: str
-    ok: bool
-    rows: int
-    message: str
 
 
 @cache
@@ -84,7 +74,10 @@ def benchmark(root: Path | None, data: str) -> tuple[list[RawInstance], Instance
 
 
 def check_folder(folder: Path) -> list[FileReport]:
-    """Read every file below a folder to its end: instances, batches, and solutions against the instance beside them and the best known value."""
+    """Read every file below a folder to its end: instances, batches, and solutions against the instance beside them and the best known value.
+
+    `rows` of a report: nodes of an instance or tour, customers of routes, instances of a batch, lines of a list.
+    """
     if not folder.is_dir():
         raise ArenaError("data.missing", f"{folder} is not a folder", EXPECTED)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
