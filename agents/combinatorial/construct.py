@@ -1,8 +1,14 @@
 """Insertion: a tour grown by putting one node after another where it costs least (Rosenkrantz, Stearns and Lewis, SIAM J. Computing 6, 1977).
 
 Distances [n, n] float64 need not be symmetric. Random insertion takes the nodes in random order; farthest insertion next the node farthest
-from the tour so far. With vehicles, as many customers as the load needs vehicles begin a route each (parallel insertion: Potvin and Rousseau,
-EJOR 66, 1993); the others go into the cheapest place of any route that can still carry them, else into a route of their own.
+from the tour so far.
+
+With vehicles every customer goes into the cheapest place of any route that can still carry it, and begins a route of its own where none can.
+There the order is everything: where the triangle inequality holds a new route never pays while another has room, so that in random order
+the vehicles fill up one after another, each with customers from everywhere (CVRP1000: 239 % above the best known; nearest neighbour: 30 %).
+What is published as random insertion (58 % there: Luo et al., "Boosting Neural Combinatorial Optimization for Large-Scale Vehicle Routing
+Problems", ICLR 2025, whose code is that of GLOP, AAAI 2024) is not random but takes the customers by their angle at the depot. Here they come in
+the order of a random insertion tour (route first, cluster second: Beasley, Omega 11, 1983), which needs no coordinates: 28 % there.
 """
 
 from __future__ import annotations
@@ -33,12 +39,8 @@ def farthest_insertion(matrix: Floats) -> Integers:
 
 
 def route_insertion(matrix: Floats, demand: Integers, capacity: int, order: Integers) -> list[Integers]:
-    """Routes from depot 0 that serve all customers, the first of `order` [n-1] on a vehicle each, the rest inserted in that order.
-
-    demand [n], each at most `capacity`.
-    """
-    vehicles = -(-int(demand[1:].sum()) // int(capacity))
-    after, first = _insert_routes(np.ascontiguousarray(matrix, np.float64), np.ascontiguousarray(demand, np.int64), int(capacity), order, vehicles)
+    """Routes from depot 0 that serve all customers, inserted in the order `order` [n-1]. demand [n], each at most `capacity`."""
+    after, first = _insert_routes(np.ascontiguousarray(matrix, np.float64), np.ascontiguousarray(demand, np.int64), int(capacity), order)
     routes = []
     for node in first:
         route = []
@@ -62,19 +64,18 @@ class FarthestInsertion(Planner):
 
 
 class RandomInsertion(Planner):
-    """Random insertion; for cvrp into the cheapest place of any route with room."""
+    """Random insertion; for cvrp into the cheapest place of any route with room, in the order of a random insertion tour."""
 
     problems = ("tsp", "atsp", "cvrp")
 
     def plan(self, seen: Seen) -> Plan:
-        if seen.problem != "cvrp":
-            return np.stack([random_insertion(seen.distances(row), int(seen.seeds[row]))[1:] for row in range(len(seen))]), None
-        routes = [
-            route_insertion(seen.distances(row), seen.demand[row], int(seen.capacity[row]), shuffled(seen.n, int(seen.seeds[row])))
-            for row in range(len(seen))
-        ]
-        order, via = zip(*map(joined, routes), strict=True)
-        return np.stack(order), np.stack(via)
+        found = []
+        for row, seed in enumerate(seen.seeds.tolist()):
+            matrix = seen.distances(row)
+            tour = random_insertion(matrix, seed)[1:]
+            found.append((tour, None) if seen.problem != "cvrp" else joined(route_insertion(matrix, seen.demand[row], int(seen.capacity[row]), tour)))
+        order, via = zip(*found, strict=True)
+        return np.stack(order), np.stack(via) if seen.problem == "cvrp" else None
 
 
 # ---- compiled ---------------------------------------------------------------------------------------------------------
@@ -133,14 +134,14 @@ def _insert_farthest(dist: Floats) -> Integers:
 
 
 @njit(cache=True)
-def _insert_routes(dist: Floats, demand: Integers, capacity: int, order: Integers, vehicles: int) -> tuple[Integers, Integers]:
+def _insert_routes(dist: Floats, demand: Integers, capacity: int, order: Integers) -> tuple[Integers, Integers]:
     """after [n]: the next customer of the same route, 0 behind the last; first [routes]."""
     n = len(dist)
     after, first, load, routes = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64), 0
     for node in order:
         least, best_route, best_place = dist[0, node] + dist[node, 0], routes, 0
         for route in range(routes):
-            if routes < vehicles or load[route] + demand[node] > capacity:
+            if load[route] + demand[node] > capacity:
                 continue
             here, there = 0, first[route]
             while True:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.combinatorial.construct import farthest_insertion, random_insertion, route_insertion, shuffled
+from agents.combinatorial.construct import RandomInsertion, farthest_insertion, random_insertion, route_insertion, shuffled
 from agents.combinatorial.local_search import tour_length
+from agents.combinatorial.savings import routes_length
+from arena.rollout import players, rollout
 from domains.combinatorial.exact import held_karp
 from domains.combinatorial.scenarios import known
+from domains.combinatorial.tasks import load
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -63,10 +67,36 @@ def test_routes_hold_every_customer_once_and_no_more_than_the_vehicle(n, seed):
         assert len(routes) == 1 and tour_length(matrix, tour) == pytest.approx(tour_length(matrix, random_insertion(matrix, seed)), abs=1e-12)
 
 
-def test_a_customer_goes_to_the_cheapest_route_with_room():
-    points = np.array([[0.5, 0.5], [0, 0], [1, 1], [0, 0.1], [1, 0.9], [0.1, 0]])
-    routes = route_insertion(euclidean(points), np.array([0, 2, 2, 1, 1, 2]), 4, np.array([1, 2, 3, 4, 5]))
-    assert sorted(sorted(route.tolist()) for route in routes) == [[1, 3], [2, 4], [5]]  # 5 would overload either
+def by_hand(matrix, demand, capacity, order):
+    """Every place of every route tried, a route of its own among them; the shortest total wins."""
+    routes = []
+    for node in order.tolist():
+        grown = [[*routes, [node]]]
+        for r, route in enumerate(routes):
+            if demand[[*route, node]].sum() <= capacity:
+                grown += [[*routes[:r], [*route[:at], node, *route[at:]], *routes[r + 1 :]] for at in range(len(route) + 1)]
+        routes = min(grown, key=lambda found: routes_length(matrix, found))
+    return routes
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(2, 14), seed=SEEDS, symmetric=st.booleans())
+def test_a_customer_goes_to_the_cheapest_place_with_room(n, seed, symmetric):
+    """Unsymmetric distances break the triangle inequality: there a route of its own may be cheapest."""
+    rng = np.random.default_rng(seed)
+    matrix, demand, capacity = distances(n, seed, symmetric), np.append(0, rng.integers(0, 10, n - 1)), int(rng.integers(9, 30))
+    order = shuffled(n, seed)
+    found, wanted = route_insertion(matrix, demand, capacity, order), by_hand(matrix, demand, capacity, order)
+    assert routes_length(matrix, found) == pytest.approx(routes_length(matrix, wanted), abs=1e-12)
+    assert [sorted(route.tolist()) for route in found] == [sorted(route) for route in wanted]
+
+
+def test_random_insertion_of_routes_beats_the_textbook_rule():
+    """On the first 20 instances of cvrp100-v1 it is 17 % above the best known, the nearest customer that fits 32 %."""
+    task = load("cvrp100-v1")
+    scenario = task.scenarios[torch.arange(20)]
+    metrics = rollout(task.domain, scenario, players(task.domain, {"planner": RandomInsertion()}), task=task.view, ids=torch.arange(20)).metrics
+    assert (metrics["feasible"] == 1).all() and metrics["gap"].mean() < 20 < task.vectors["ref0"][:20].mean()
 
 
 def test_the_figure_published_for_a_thousand_nodes():
