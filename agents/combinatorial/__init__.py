@@ -21,7 +21,7 @@ AGENTS = (
     AgentSpec("pyvrp", f"{_A}.solvers:PyVrp", "classical", "PyVRP, 1000 iterations", (_CVRP, _OP, _TSP)),
     AgentSpec("pyvrp-16k", f"{_A}.solvers:PyVrp", "classical", "PyVRP, 16,000 iterations", (_CVRP, _OP, _TSP), {"iterations": 16_000}),
     AgentSpec("prize-ratio", f"{_A}.textbook:Textbook", "classical", "the reachable node of most prize per distance", (_OP,)),
-    AgentSpec("prize-insertion", f"{_A}.orienteering:PrizeInsertion", "classical", "insertion by prize per detour", (_OP,)),
+    AgentSpec("prize-insertion", f"{_A}.orienteering:PrizeInsertion", "classical", "insertion by squared prize per detour", (_OP,)),
     AgentSpec("iterated-insertion", f"{_A}.orienteering:IteratedInsertion", "classical", "drop a stretch, shorten, insert anew", (_OP,)),
     AgentSpec("ratio-greedy", f"{_A}.textbook:Textbook", "classical", "items by value per weight, each that fits", (_KP,)),
     AgentSpec("knapsack-dp", f"{_A}.knapsack:DynamicProgramming", "classical", "the optimum, by dynamic programming over the capacity", (_KP,)),
