@@ -14,6 +14,9 @@ USER_FILE = Path("~/.config/arena/arena.toml")
 DEFAULTS = {
     "store": "", "home": ".arena", "engine": "inline", "workers": "auto", "device": "cpu", "isolation": "process", "data": "", "origin": "",
     "log": "warning",
+    # how language models are asked (arena/chat/options.py); empty: no limit, no prices
+    "chat_cache": "use", "chat_concurrency": "16", "chat_per_minute": "", "chat_timeout": "60", "chat_tokens": "", "chat_money": "",
+    "chat_prices": "",
 }  # fmt: skip
 
 
