@@ -1,0 +1,54 @@
+"""The strategies as agents: the same automata that the tasks' opponents are, walked by what the observation shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arena.agent import Agent, Brief
+from arena.errors import ArenaError, unknown
+from domains.repeated_games.automata import Library
+from domains.repeated_games.opponents import RULES, table, views
+
+
+class Strategist(Agent):
+    """Plays a strategy by its name; `parameters` are those of its rule (chi of zd-extort-2, vector of memory-one).
+
+    Raises ArenaError `unknown.strategy`, and of the rule where its parameters are refused.
+    """
+
+    nature = "classical"
+    mode = "history"
+
+    def __init__(self, strategy: str, **parameters: Any) -> None:
+        if strategy not in RULES:
+            raise unknown("strategy", strategy, RULES)
+        self.strategy, self.parameters = strategy, parameters
+
+    def begin(self, brief: Brief) -> None:
+        self.brief, self.step = brief, -1
+        self.state = brief.scenario.new_empty(0)
+
+    def act(self, obs: Mapping[str, Tensor]) -> Tensor:
+        self.step += 1
+        if self.step == 0:
+            self._meet(obs)
+        else:
+            last = self.step - 1
+            code = 2 * obs["own"][:, last].long() + obs["other"][:, last]
+            self.state = self.after[4 * self.state + code].long()
+        chance = self.play[self.state]
+        return (self.brief.uniforms(self.step, 1)[:, 0] >= chance).long()
+
+    def _meet(self, obs: Mapping[str, Tensor]) -> None:
+        """The automata of the games at hand, one each, and the state before the first action."""
+        if not bool((obs["rounds"] == obs["own"].shape[1]).all()):
+            raise ArenaError("agent.incompatible", f"{self.strategy} is not told how many rounds there are", "choose a task whose end is known")
+        games, place = torch.unique(obs["payoffs"].flatten(1), dim=0, return_inverse=True)
+        rounds = obs["own"].shape[1]
+        tables = [table(self.strategy, view, rounds, **self.parameters) for view in views(games.view(-1, 2, 2, 2))]
+        library = Library.of([self.strategy] * len(tables), tables).to(place.device)
+        self.play, self.after, self.state = library.play, library.after, library.start[place]
