@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from arena.errors import ArenaError, unknown
+from domains.repeated_games.games import DIAGONALS, PD_8, battle
 
 FOLDER = "repeated_games"  # below a data root
 EXPECTED = "`arena data fetch repeated_games` downloads the files; or name a checkout of github.com/eliaka/repeatedgames: --data FOLDER"
@@ -37,13 +38,13 @@ PLACES: dict[str, tuple[str, ...]] = {
         for variant, infix in (("base", ""), ("scot", "variation_predict_"))
     },
 }
-# {name in the files: ours}; act_false_defector and Defect_once (in the Battle of the Sexes an alternator) are treated apart
+# {name in the files: ours; those of strategies are the names of opponents.RULES}
 PLAYERS = {
     "act_gpt4": "gpt4", "GPT-4": "gpt4", "act_gpt4_predictfirst": "gpt4-scot", "act_gpt35": "gpt35", "act_gpt3": "gpt3", "act_claude": "claude",
-    "act_claude1": "claude1", "act_claude2": "claude2", "act_llama2": "llama2", "act_j": "all-j", "act_f": "all-f", "act_defect_once": "defect-once",
-    "act_false_defector": "defect-once", "Defect_once": "defect-once", "Alternate": "alternator-j", "act_jf": "alternator-j",
-    "act_fj": "alternator-f", "act_tft": "tft", "act_tftt": "tf2t", "act_stft": "stft", "act_rtft": "reverse-tft", "act_htft": "released-htft",
-    "act_np10": "naive-prober-10", "act_np20": "naive-prober-20", "act_grim_trigger": "grim",
+    "act_claude1": "claude1", "act_claude2": "claude2", "act_llama2": "llama2", "act_j": "allc", "act_f": "alld", "act_defect_once": "defect-once",
+    "act_false_defector": "defect-once", "Defect_once": "defect-once", "Alternate": "alternator", "act_jf": "alternator", "act_fj": "alternator-d",
+    "act_tft": "tft", "act_tftt": "tf2t", "act_stft": "stft", "act_rtft": "reverse-tft", "act_htft": "released-htft",
+    "act_np10": "naive-prober-0.1", "act_np20": "naive-prober-0.2", "act_grim_trigger": "grim",
 }  # fmt: skip
 INVALID = -9999  # points the released code gives an answer that is no label; none occurs
 _TOTALS = ["points1", "points2", "total1", "total2"]
@@ -52,21 +53,8 @@ _GAME = ["game_number", "game_name", *_PLAIN, "choice_option1", "choice_option2"
 _INFO = ["game_number", "game_row", "game_col", "game_name", "game_family", *(f"r{r}_c{c}_p{p}" for r in (1, 2) for c in (1, 2) for p in (1, 2))]
 
 
-def prisoners_dilemma() -> NDArray[np.float64]:
-    """[2, 2, 2] = [row's action, column's action, player's points]; action 0 is J, 1 is F."""
-    return np.array([[[8, 8], [0, 10]], [[10, 0], [5, 5]]], np.float64)
-
-
-def battle_of_the_sexes(first: float = 10, second: float = 7) -> NDArray[np.float64]:
-    """[2, 2, 2]; both at J give row `first` and column `second`, both at F the other way round, else 0."""
-    return np.array([[[first, second], [0, 0]], [[0, 0], [second, first]]], np.float64)
-
-
-PUBLISHED = {
-    "pd": prisoners_dilemma(),
-    "bos": battle_of_the_sexes(),
-    **{f"bos-{a}-{b}": battle_of_the_sexes(a, b) for a, b in ((9, 8), (8, 8), (8, 9), (7, 10))},
-}
+# {name: payoffs [2, 2, 2]}; of the Battle of the Sexes all diagonals that were tried
+PUBLISHED = {"pd": PD_8.numpy(), **{f"bos-{a}-{b}": battle(a, b).numpy() for a, b in DIAGONALS}}
 
 
 @dataclass(frozen=True)
@@ -95,7 +83,7 @@ class Games:
 
 
 @dataclass(frozen=True)
-class Matches:
+class Played:
     """Recorded matches of T rounds, one per row.
 
     row, column: [n] str, the players, named as in PLAYERS; game: [n] str, a game of PUBLISHED or a number of `Games`
@@ -123,10 +111,10 @@ class Matches:
         """[n, 2] points of row and column over all rounds."""
         return np.asarray(self.points.sum(1))
 
-    def select(self, rows: NDArray[np.bool_] | slice) -> Matches:
-        return Matches(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+    def select(self, rows: NDArray[np.bool_] | slice) -> Played:
+        return Played(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
-    def between(self, row: str, column: str) -> Matches:
+    def between(self, row: str, column: str) -> Played:
         """The matches of one ordered pair. Raises ArenaError `unknown.player` for names that are not there."""
         for name, names in ((row, self.row), (column, self.column)):
             if name not in names:
@@ -134,9 +122,9 @@ class Matches:
         return self.select((self.row == row) & (self.column == column))
 
 
-def joined(parts: Sequence[Matches]) -> Matches:
+def joined(parts: Sequence[Played]) -> Played:
     """One set of the matches of several files, which must have equally many rounds."""
-    return Matches(**{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Matches)})
+    return Played(**{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Played)})
 
 
 def find(root: Path | None, what: str) -> Path:
@@ -150,7 +138,7 @@ def find(root: Path | None, what: str) -> Path:
     raise ArenaError("data.missing", f"there is no {PLACES[what][0]} below {root}", EXPECTED)
 
 
-def load_matches(root: Path | None, what: str) -> Matches:
+def load_matches(root: Path | None, what: str) -> Played:
     """The matches of a file of PLACES (pd, bos, tft, pd-project, ...); `experiments`: of all games there. Raises ArenaError `data.*`."""
     if what != "experiments":
         return read_matches(find(root, what))
@@ -185,7 +173,7 @@ def _games(path: Path, changed: int) -> Games:
     return Games(number, row, column, rows["game_name"].to_numpy(object), rows["game_family"].to_numpy(object), payoffs, ordinal)
 
 
-def read_matches(path: Path, games: Games | None = None) -> Matches:
+def read_matches(path: Path, games: Games | None = None) -> Played:
     """One csv file of matches; which of the three kinds it is follows from its columns. `games` is needed for game_N.csv.
 
     Raises ArenaError `data.columns` (missing ones are listed), `data.values` and `data.points` (which line), `unknown.player`.
@@ -223,7 +211,7 @@ def read_matches(path: Path, games: Games | None = None) -> Matches:
             hint = f"{'-'.join(pair)} pays that in this game ({game[line // length]})" if name == "points" else "totals add up the points so far"
             raise ArenaError("data.points", f"{path}, line {line + 2}: {name} are {given}, should be {right}", hint, line=line + 2)
     row, column = (_players(path, block[name], game) for name in ("player1", "player2"))
-    return Matches(row, column, game, (2 * actions[..., 0] + actions[..., 1]).astype(np.int8), points, payoffs, labels, order, unit)
+    return Played(row, column, game, (2 * actions[..., 0] + actions[..., 1]).astype(np.int8), points, payoffs, labels, order, unit)
 
 
 def _shape(path: Path, rows: pd.DataFrame) -> tuple[int, int]:
@@ -272,11 +260,12 @@ def _actions(path: Path, answers: NDArray[np.object_], labels: NDArray[np.object
 
 
 def _players(path: Path, names: NDArray[np.object_], game: NDArray[np.object_]) -> NDArray[np.object_]:
+    """[n] our names; who is called Defect_once in the files of the Battle of the Sexes is the alternator."""
     for match, name in enumerate(names[:, 0]):
         if name not in PLAYERS:
             raise unknown("player", str(name), PLAYERS, f"{path}, line {match * names.shape[1] + 2}: players are named as in the release")
     bos = np.array([name.startswith("bos") for name in game])
-    return np.where((names[:, 0] == "Defect_once") & bos, "alternator-j", [PLAYERS[name] for name in names[:, 0]]).astype(object)
+    return np.where((names[:, 0] == "Defect_once") & bos, "alternator", [PLAYERS[name] for name in names[:, 0]]).astype(object)
 
 
 # ---- tables ---------------------------------------------------------------------------------------------------------
