@@ -137,11 +137,13 @@ class Endpoint:
 
     async def _attempt(self, body: Mapping[str, Any]) -> Answer:
         """One request. Raises _Failed."""
+        client = self.client  # may find that the package or the key is missing
+        import httpx2
         import openai
 
         try:
             async with asyncio.timeout(self.timeout):  # of the client's own, each byte would start it anew
-                raw = await self.client.chat.completions.with_raw_response.create(model=self.model, **body)
+                reply = await client.post("/chat/completions", cast_to=httpx2.Response, body={"model": self.model, **body})
         except (TimeoutError, openai.APITimeoutError) as error:
             if type(error.__cause__).__name__ == "ConnectTimeout":
                 raise _Failed(0, "no connection in time", True, code="infra.unreachable") from None
@@ -151,7 +153,7 @@ class Endpoint:
             raise _Failed(0, self.hidden(f"{type(cause).__name__}: {cause}"), True, code="infra.unreachable") from None
         except openai.APIStatusError as error:
             raise self._refusal(error.status_code, error.response.content, error.response.headers) from None
-        return self._read(raw.http_response.content, body)
+        return self._read(reply.content, body)
 
     def _refusal(self, status: int, content: bytes, headers: Mapping[str, str]) -> _Failed:
         story, kind = _said(content)
@@ -180,12 +182,14 @@ class Endpoint:
 
     async def served(self) -> list[str]:
         """Ids of the models the endpoint lists, [] where it keeps no list. Raises ArenaError as `ask` does, without retries."""
+        client = self.client
+        import httpx2
         import openai
 
         try:
             async with asyncio.timeout(min(self.timeout, 10.0)):
-                raw = await self.client.models.with_raw_response.list()
-            rows = json.loads(raw.http_response.content)["data"]
+                reply = await client.get("/models", cast_to=httpx2.Response)
+            rows = json.loads(reply.content)["data"]
             return sorted(str(row["id"]) for row in rows)
         except (TimeoutError, openai.APITimeoutError):
             raise await self._error(_Failed(0, "no list of models in 10 s", False, code="infra.timeout"), 1, 0.0) from None
