@@ -187,7 +187,7 @@ def _answers(path: Path) -> _Found:
         for name, moves in zip(names, both, strict=True):
             wanted.setdefault(name, []).append(moves)
     count = sum(map(len, wanted.values()))
-    given: dict[str, object] = {PLAYERS.get(name, name): lists for name, lists in found.items()}
+    given: dict[str, object] = {str(PLAYERS.get(name, name)): lists for name, lists in found.items()}
     if wrong := [name for name in dict.fromkeys([*wanted, *given]) if given.get(name) != wanted.get(name)]:
         return _Found(count, [], f"{path}: the answers of {wrong[0]} are not those of {beside.name}")
     return _Found(count, [f"answers of {len(wanted)} players as in {beside.name}", f"both seats mixed in {mixed} where a player meets itself"])
