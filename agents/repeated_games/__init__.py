@@ -13,4 +13,6 @@ _PLAIN = {
 
 AGENTS = (
     *(AgentSpec(name, _STRATEGY, "classical", summary, _ANY, {"strategy": name}) for name, summary in _PLAIN.items()),
+    # `version` rises with prompts.VERSION
+    AgentSpec("llm", "agents.repeated_games.llm:Llm", "llm", "a language model behind a chat endpoint: llm(endpoint=URL, model=NAME)", _ANY),
 )  # fmt: skip

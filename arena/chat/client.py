@@ -1,7 +1,4 @@
-"""Many questions at once: what is kept is not asked again, what is asked twice is sent once, what is sent is counted against the budget.
-
-One event loop in a thread of its own, so that agents may be played from anywhere, notebooks included.
-"""
+"""Many questions at once: what is kept is not asked again, what is asked twice is sent once, what is sent is counted against the budget."""
 
 from __future__ import annotations
 
@@ -32,6 +29,45 @@ class Question:
     sample: str = ""
 
 
+class Background:
+    """An event loop in a thread of its own, so that whoever calls may have one, too (notebooks, workers)."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="chat", daemon=True)
+        self.thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine gives or raises. Ctrl-C ends it: nothing goes on behind the user's back."""
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+def served(endpoint: Endpoint) -> list[str]:
+    """Models the endpoint lists, [] where it keeps no list. Raises ArenaError infra.key, infra.unreachable, infra.timeout."""
+    background = Background()
+    try:
+        return background.run(_served(endpoint))
+    finally:
+        background.close()
+
+
+async def _served(endpoint: Endpoint) -> list[str]:
+    try:
+        return await endpoint.served()
+    finally:
+        await endpoint.close()
+
+
 class ChatClient:
     """Asks one endpoint on behalf of one run. `version`: of the prompts, a part of the cache's key. `close` it.
 
@@ -41,9 +77,8 @@ class ChatClient:
     def __init__(self, endpoint: Endpoint, options: Options, cache: Cache, transcript: Transcript, version: str = "") -> None:
         self.endpoint, self.options, self.cache, self.transcript, self.version = endpoint, options, cache, transcript, version
         self.price = options.price(endpoint.model)
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, name="chat", daemon=True)
-        self.thread.start()
+        self.background = Background()
+        self.loop = self.background.loop
         self.slots = asyncio.Semaphore(options.concurrency)
         self.changed = asyncio.Event()  # something was paid or given up: whoever waits for the budget looks again
         self.flights: dict[str, asyncio.Task[Call]] = {}
@@ -60,28 +95,14 @@ class ChatClient:
         Raises ArenaError run.budget, run.cache (a miss in mode `only`), infra.* as Endpoint.ask does and infra.empty. Questions under
         way are then still waited for and kept; no further one is sent.
         """
-        return self._wait(self._all(questions))
-
-    def served(self) -> list[str]:
-        """Models the endpoint lists; raises ArenaError infra.key, infra.unreachable, infra.timeout where it cannot be talked to."""
-        return self._wait(self.endpoint.served())
+        return self.background.run(self._all(questions))
 
     def close(self) -> None:
         if not self.loop.is_closed():
-            self._wait(self.endpoint.close())
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self.thread.join()
-            self.loop.close()
+            self.background.run(self.endpoint.close())
+            self.background.close()
             self.cache.close()
             self.transcript.close()
-
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
-        try:
-            return future.result()
-        except BaseException:  # Ctrl-C above all: nothing goes on behind the user's back
-            future.cancel()
-            raise
 
     # ---- in the loop ---------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ The client writes a row for every question, the agent adds what it read in the a
 
 from __future__ import annotations
 
-import inspect
 import json
 import sqlite3
 import time
@@ -96,13 +95,13 @@ def path_of(agent: str, parameters: Mapping[str, Any], task: str, role: str, see
 
 def find(spec: Mapping[str, Any], task: str, role: str, seed: int) -> Path | None:
     """The transcript of a stored run: `spec` is that of the agent in the store ({"target", "parameters"}); None where there is none."""
+    from arena.making import validated
     from arena.registry import load
 
     if not spec.get("target"):
         return None
-    bound = inspect.signature(load(str(spec["target"]))).bind_partial(**dict(spec.get("parameters") or {}))
-    bound.apply_defaults()
-    path = path_of(str(spec["target"]), bound.arguments, task, role, seed)
+    parameters = validated(load(str(spec["target"])), dict(spec.get("parameters") or {}), "agent")
+    path = path_of(str(spec["target"]), parameters, task, role, seed)
     return path if path.is_file() else None
 
 

@@ -10,6 +10,7 @@ import pytest
 from loopback import Loopback, drips, first, raw, refuses, says, slow, truncated
 
 from arena.chat import endpoint as endpoints
+from arena.chat.client import served
 from arena.chat.endpoint import Endpoint
 from arena.chat.transcripts import Reader
 from arena.errors import ArenaError
@@ -142,7 +143,7 @@ def test_nobody_there(client, question):
     error = failed(client(url), question, "infra.unreachable")
     assert url in error.message and "7 attempts" in error.message and "server up" in error.hint
     with pytest.raises(ArenaError) as caught:
-        client(url).served()
+        served(Endpoint(url, "toy"))
     assert caught.value.code == "infra.unreachable"
 
 
@@ -167,7 +168,7 @@ def test_a_wrong_key_is_told_and_never_shown(server, client, question, status, m
     monkeypatch.setenv("TOY_KEY", SECRET)
     server.reply = server.models = refuses(status, f"Incorrect API key provided: {SECRET}")
     one = client(key_env="TOY_KEY")
-    for ask in (lambda: one.complete([question()]), one.served):
+    for ask in (lambda: one.complete([question()]), lambda: served(Endpoint(server.url, "toy", "TOY_KEY"))):
         with pytest.raises(ArenaError) as caught:
             ask()
         assert caught.value.code == "infra.key" and "TOY_KEY" in caught.value.hint and SECRET not in str(caught.value)
@@ -260,6 +261,6 @@ def test_a_key_in_place_of_a_variables_name_is_refused_and_not_shown(name):
     assert caught.value.code == "infra.key" and (not name or name not in str(caught.value))
 
 
-def test_served_lists_the_models(server, client):
+def test_served_lists_the_models(server):
     server.models = ["b", "a"]
-    assert client().served() == ["a", "b"]
+    assert served(Endpoint(server.url, "toy")) == ["a", "b"]
