@@ -164,7 +164,8 @@ def read_games(path: Path) -> Games:
 
 @cache
 def _games(path: Path, changed: int) -> Games:
-    rows = table(path, _INFO, ";")
+    rows = table(path, ";")
+    needed(path, rows, _INFO)
     payoffs = whole_numbers(path, rows, _INFO[5:]).reshape(-1, 2, 2, 2).astype(np.float64)
     number, row, column = whole_numbers(path, rows, _INFO[:3]).T
     if (np.diff(number) <= 0).any():
@@ -178,9 +179,9 @@ def read_matches(path: Path, games: Games | None = None) -> Played:
 
     Raises ArenaError `data.columns` (missing ones are listed), `data.values` and `data.points` (which line), `unknown.player`.
     """
-    header = table(path, [])
-    own_game, framed = "choice_option1" in header or "game_number" in header, "outcomes" in header
-    rows = table(path, _GAME if own_game else _PLAIN + (["option1", "option2", "outcomes"] if framed else []))
+    rows = table(path)
+    own_game, framed = "choice_option1" in rows or "game_number" in rows, "outcomes" in rows
+    needed(path, rows, _GAME if own_game else _PLAIN + (["option1", "option2", "outcomes"] if framed else []))
     n, length = _shape(path, rows)
     block = {name: rows[name].to_numpy(object).reshape(n, length) for name in rows.columns}
     answers = np.stack([block["answer1"], block["answer2"]], 2)
@@ -271,18 +272,21 @@ def _players(path: Path, names: NDArray[np.object_], game: NDArray[np.object_]) 
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
-def table(path: Path, columns: Sequence[str], separator: str = ",") -> pd.DataFrame:
-    """A csv file as text, with at least these columns. Raises ArenaError `data.missing`, `data.columns`, `data.values`."""
+def table(path: Path, separator: str = ",") -> pd.DataFrame:
+    """A csv file as text. Raises ArenaError `data.missing`, `data.values`."""
     try:
-        rows = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except OSError as error:
         raise ArenaError("data.missing", f"{path} cannot be read: {error.strerror or error}", EXPECTED) from error
     except (ValueError, pd.errors.ParserError) as error:  # empty files and text that is no utf-8 among them
         raise ArenaError("data.values", f"{path} is no table: {str(error).strip()}", f"a csv file with {separator!r} between its columns") from error
+
+
+def needed(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raises ArenaError `data.columns` that lists the missing ones."""
     if missing := [name for name in columns if name not in rows]:
         said = f"{path} lacks {'column' if len(missing) == 1 else 'columns'} {', '.join(missing)}"
         raise ArenaError("data.columns", said, f"it has {', '.join(map(str, rows.columns))}", missing=missing)
-    return rows
 
 
 def whole_numbers(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:

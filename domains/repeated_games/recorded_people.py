@@ -12,7 +12,7 @@ from scipy.integrate import quad
 from scipy.stats import cauchy, nct, t
 
 from arena.errors import ArenaError
-from domains.repeated_games.recorded import bad, find, table, whole_numbers
+from domains.repeated_games.recorded import bad, find, needed, table, whole_numbers
 from domains.repeated_games.recorded_policy import ROUNDS, position
 
 GAMES, VARIANTS = ("PD", "BoS"), ("Base", "Prompted")
@@ -51,7 +51,8 @@ def load_people(root: Path | None) -> People:
 
 def read_people(path: Path) -> People:
     """repgames.csv, whose column `coordination` is wrong in places and not read. Raises ArenaError `data.columns`, `data.values`."""
-    rows = table(path, ["id", "game", "action", "score", "opponent", "guess"])
+    rows = table(path)
+    needed(path, rows, ["id", "game", "action", "score", "opponent", "guess"])
     for name, known in (("game", GAMES), ("action", ("0", "1")), ("opponent", VARIANTS), ("guess", ("Human", "LLM"))):
         if (wrong := ~rows[name].isin(known)).any():
             line = int(wrong.to_numpy().argmax())

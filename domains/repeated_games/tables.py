@@ -41,7 +41,7 @@ class FamilyRow:
 
 
 def families(games: Games, played: Played) -> dict[str, FamilyRow]:
-    """One row per family of FAMILIES."""
+    """One row per family of FAMILIES that was played."""
     at = games.where(played.game.astype(np.int64))
     rounds = played.history.shape[1]
     scores, most = played.totals / (rounds * MOST), rounds * played.payoffs.sum(-1).max((1, 2))
@@ -49,6 +49,8 @@ def families(games: Games, played: Played) -> dict[str, FamilyRow]:
     found = {}
     for family in FAMILIES:
         here = np.full(len(played), True) if family == "all" else games.family[at] == family
+        if not here.any():
+            continue
         models = {
             name: float(np.concatenate([scores[here & (names == name), seat] for seat, names in enumerate((played.row, played.column))]).mean())
             for name in MODELS
