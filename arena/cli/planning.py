@@ -111,11 +111,12 @@ def check_disk(needed: int, home: Path) -> None:
 
 def forecast(store: Store | None, item: Item) -> dict[str, Any]:
     """A run as planned: its state in the store, and the seconds it will take, going by runs of this agent (`estimate` "agent"), else of
-    others on the same task ("task"); None where there is neither."""
+    others on the same task ("task"); None where there is neither. `cost`: see there."""
     task, candidate = item.task, item.candidate
     planned: dict[str, Any] = {
         "task": task.id, "agent": candidate.name, "seed": item.seed, "scenarios": task.n, "chunks": len(task.chunks()), "chunks_done": 0,
         "run": None, "status": "new", "seconds": None, "estimate": None, "bytes": disk_needed(task),
+        "cost": cost(item),
     }  # fmt: skip
     if store is None:
         return planned
@@ -138,6 +139,26 @@ def forecast(store: Store | None, item: Item) -> dict[str, Any]:
 def _whole(store: Store, run: Mapping[str, Any]) -> list[float]:
     """The seconds a run takes from its first chunk to its last, by the chunks that are there."""
     return [store.run(run["id"])["seconds"] * run["n_chunks"] / run["n_done"]] if run["n_done"] else []
+
+
+# ---- money ---------------------------------------------------------------------------------------------------------
+
+
+def cost(item: Item) -> str | None:
+    """What the agent says a run takes beside time (calls, tokens, money), in a line, where it has `estimate(task)`; else None.
+
+    Only models that are asked for money are made to be asked this. Raises ArenaError where such an agent was named and cannot be made.
+    """
+    if item.candidate.nature != "llm" or item.candidate.level != "inline":
+        return None
+    try:
+        agent: Any = item.candidate.make()
+        told: str | None = agent.estimate(item.task) if hasattr(agent, "estimate") else None
+    except ArenaError:
+        if item.optional:
+            return None
+        raise
+    return told
 
 
 def needed_for(items: Sequence[Item]) -> int:
