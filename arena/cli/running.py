@@ -14,7 +14,7 @@ import typer
 from arena import settings
 from arena.cli.board import TOP, print_board, read_board
 from arena.cli.opening import Data, Device, device, store, store_or_none, task_of_run
-from arena.cli.output import AsCsv, AsJson, Column, Quiet, deliver, duration, notice, print_json, size, table
+from arena.cli.output import AsCsv, AsJson, Column, Quiet, deliver, duration, literal, notice, print_json, size, table
 from arena.cli.registering import EngineName, Workers, chosen_engine
 from arena.errors import EXIT_FAILURES, EXIT_INTERRUPTED, ArenaError
 
@@ -72,7 +72,7 @@ def run(
 
     A run that was begun is continued, one that is complete is not played again. Ctrl-C leaves a run that `arena resume` finishes.
     """
-    from arena.cli.planning import check_disk, forecast, needed_for, plan
+    from arena.cli.planning import check_disk, cost, forecast, needed_for, plan
 
     settings.override(data=data)
     if seed is not None and seeds is not None:
@@ -86,6 +86,8 @@ def run(
         return 0
     place = device(on)
     check_disk(needed, settings.home())
+    for told in dict.fromkeys(f"{item.candidate.name} on {item.task.id}: {told}" for item in items if (told := cost(item)) is not None):
+        notice(told, quiet)
     from arena.evaluation import request
 
     with store(read_only=False) as opened:
@@ -292,6 +294,8 @@ def _print_plan(planned: list[dict[str, Any]], as_json: bool, as_csv: bool) -> N
                 ]
             )
         table([*columns, Column("time", True)], rows)
+        for told in dict.fromkeys(f"{p['agent']} on {p['task']}: {p['cost']}" for p in planned if p["cost"] is not None):
+            print(literal(told))
         count = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
         when = f"about {duration(total)}" if total is not None else "time not known before a first run"
         print(f"{count}, {when}, up to {size(needed)} on disk")
