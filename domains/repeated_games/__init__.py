@@ -5,8 +5,18 @@ from arena.registry import DomainSpec, TaskSpec
 DOMAIN = DomainSpec(
     name="repeated_games",
     summary="Repeated 2x2 games: earn the most against an opponent that remembers",
-    tasks=(TaskSpec("tiny-v1", "tiny", 20, "prisoner's dilemma and battle of the sexes against five strategies, 10 rounds; seconds", ranked=False),),
+    tasks=(
+        TaskSpec("tiny-v1", "tiny", 20, "prisoner's dilemma and battle of the sexes against five strategies, 10 rounds; seconds", ranked=False),
+        TaskSpec("144-v1", "standard", 1728, "all 144 strict ordinal games against 12 players of any game, 10 rounds"),
+        TaskSpec("axelrod-v1", "standard", 1800, "prisoner's dilemma against 30 strategies, hands steady or trembling, 200 rounds"),
+        TaskSpec("llm-small-v1", "standard", 168, "14 games from both seats against six styles, 10 rounds: few calls of a language model"),
+        TaskSpec("pd-unforgiving-v1", "standard", 50, "prisoner's dilemma against who defects once and its like, in five wordings", ranked=False),
+        TaskSpec("bos-alternation-v1", "standard", 40, "battles of the sexes against who alternates or insists, labels swapped", ranked=False),
+        TaskSpec("crossplay-v1", "standard", 19, "two agents in 19 ordinal games, 10 rounds; both are paid, nobody wins", ranked=False),
+        TaskSpec("replay-v1", "real", 4, "recorded GPT-4 in both published games, 10 rounds", needs="repeated_games", ranked=False),
+    ),
     load="domains.repeated_games.tasks:load",
     check="domains.repeated_games.files:check_folder",
     fetch="domains.repeated_games.fetch:fetch",
+    suite=("144-v1", "axelrod-v1"),
 )

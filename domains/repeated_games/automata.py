@@ -37,10 +37,12 @@ class Table:
 
     play: [S] float64, probability of action 0
     after: [S, 4] int32, the next state by 2 * own action + other's action
+    reach: [T] int32, how many states there are within t rounds: those of smaller number
     """
 
     play: Floats
     after: Integers
+    reach: Integers
 
     def __len__(self) -> int:
         return len(self.play)
@@ -58,8 +60,10 @@ def tabulate(strategy: Strategy, rounds: int) -> Table:
     """
     number: dict[Hashable, int] = {strategy.start: 0}
     after: list[list[int]] = []
+    reach = []
     frontier = [strategy.start]
     for depth in range(rounds):
+        reach.append(len(number))
         found = []
         for state in frontier:
             here = number[state]
@@ -77,7 +81,7 @@ def tabulate(strategy: Strategy, rounds: int) -> Table:
     if not ((play >= 0) & (play <= 1)).all():
         worst = float(play[~((play >= 0) & (play <= 1))][0])
         raise ArenaError("strategy.probability", f"action 0 has probability {worst:g}", "probabilities lie between 0 and 1")
-    return Table(play, np.array(after, np.int32))
+    return Table(play, np.array(after, np.int32), np.array(reach, np.int32))
 
 
 def recorded(moves: NDArray[Any]) -> Table:
@@ -91,7 +95,8 @@ def recorded(moves: NDArray[Any]) -> Table:
     here = np.arange(states)
     follow = 2 * here + 1  # index of the first of two longer sequences: (2^(t+1) - 1) + 2 code
     after = np.stack((follow, follow + 1, follow, follow + 1), 1)
-    return Table(1.0 - np.asarray(moves, np.float64), np.where(after < states, after, here[:, None]).astype(np.int32))
+    after = np.where(after < states, after, here[:, None]).astype(np.int32)
+    return Table(1.0 - np.asarray(moves, np.float64), after, np.array([2**t - 1 for t in range(1, states.bit_length() + 1)], np.int32))
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,8 @@ class RepeatedGame(_Rounds):
 
     def metrics(self, scenario: Matches, state: Match) -> dict[str, Tensor]:
         """See metrics.METRICS."""
-        return measured(seen_from(scenario.payoffs, scenario.seat), self.view(scenario, state, scenario.seat), state.totals)
+        seen = self.view(scenario, state, scenario.seat)
+        return measured(seen["payoffs"], seen["own"], seen["other"], state.totals)
 
     def _library(self, device: torch.device) -> Library:
         """The opponents' tables on a device, one copy each."""

@@ -5,15 +5,24 @@ Cooperation is defined in symmetric games only: the action of the better cell of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
 from arena.domain import Metric
+from domains.repeated_games.behaviour import behaviour
 from domains.repeated_games.equilibria import securities, security
 
-BEHIND = ("cc", "cd", "dc", "dd")  # own action first
+RATES = {  # of behaviour.behaviour; what is out of how many is stored as two counts
+    "cooperation": "rounds with the cooperative action",
+    "first_move": "first rounds with it",
+    "after_cc": "rounds with it after CC (own action first)",
+    "after_cd": "rounds with it after CD",
+    "after_dc": "rounds with it after DC",
+    "after_dd": "rounds with it after DD",
+    "nice": "matches in which the player did not defect before the opponent had",
+    "unforgiving": "defections in rounds 3 and later against who defected in the first round only",
+    "alternates": "pairs of coordinated rounds running that are not twice the same",
+}
 METRICS = (
     Metric("return", "points", 1, "primary", help="own points, summed over the rounds"),
     Metric("other_return", "points", 0, help="the opponent's points"),
@@ -21,12 +30,8 @@ METRICS = (
     Metric("welfare_share", "of maximum", 1, help="points of both / (rounds * largest joint payoff of a cell); 0 where nothing can be earned"),
     Metric("security_gap", "points", -1, help="rounds * minmax value - return: how much was given away; negative where more was earned"),
     Metric("regret", "points", -1, help="what the best constant action would have earned against the same actions - return"),
-    Metric("chances", "rounds", 0, help="rounds in which cooperation is defined (symmetric games)"),
-    Metric("cooperated", "rounds", 0, help="of them with the cooperative action"),
-    Metric("opened", "rounds", 0, help="1 where the first action was the cooperative one"),
-    Metric("defected_first", "rounds", 0, help="1 where the player defected before the opponent ever had"),
-    *(Metric(f"after_{state}", "rounds", 0, help=f"rounds that followed {state.upper()} (own action first)") for state in BEHIND),
-    *(Metric(f"c_after_{state}", "rounds", 0, help=f"of them with the cooperative action, after {state.upper()}") for state in BEHIND),
+    *(Metric(name, "count", 0, help=said) for name, said in RATES.items()),
+    *(Metric(f"{name}_of", "count", 0, help=f"how many there could have been: {said}") for name, said in RATES.items()),
 )
 CROSS_METRICS = (
     Metric("return_row", "points", 1, "primary", help="the row player's points, summed over the rounds"),
@@ -37,38 +42,25 @@ CROSS_METRICS = (
 )
 
 
-def measured(payoffs: Tensor, seen: Mapping[str, Tensor], totals: Tensor) -> dict[str, Tensor]:
+def measured(payoffs: Tensor, own: Tensor, other: Tensor, totals: Tensor) -> dict[str, Tensor]:
     """METRICS, [B] float64 each, of the rounds played so far.
 
-    payoffs: [B, 2, 2, 2] and seen: `own`, `other` [B, T], from the candidate's view; totals: [B, 2] points (own, other's)
+    payoffs: [B, 2, 2, 2], own, other: [B, T] actions (-1 = not played) from the candidate's view; totals: [B, 2] points (own, other's)
     """
-    own, other = seen["own"], seen["other"]
-    played = own >= 0
-    rounds = played.sum(1).double()
+    rounds, zeros = (own >= 0).sum(1).double(), (other == 0).sum(1).double()
     mine, theirs = totals.unbind(1)
-    zeros = (other == 0).sum(1).double()
     constant = payoffs[..., 0, 0] * zeros[:, None] + payoffs[..., 1, 0] * (rounds - zeros)[:, None]  # [B, own action]
-    first, second = cooperative(payoffs).unbind(1)
-    defined = (first >= 0)[:, None] & played
-    c, d = defined & (own == first[:, None]), defined & (own != first[:, None])
-    their_c, their_d = defined & (other == second[:, None]), defined & (other != second[:, None])
-    unprovoked = d & (their_d.int().cumsum(1) - their_d.int() == 0)
-    found = {
+    rates = behaviour(torch.where(own < 0, own, 2 * own + other), cooperative(payoffs))
+    return {
         "return": mine,
         "other_return": theirs,
         "paper_score": _share(mine, rounds * payoffs[..., 0].flatten(1).amax(1)),
         "welfare_share": _share(mine + theirs, rounds * payoffs.sum(-1).flatten(1).amax(1)),
         "security_gap": rounds * security(payoffs[..., 0])[0] - mine,
         "regret": constant.amax(1) - mine,
-        "chances": defined.sum(1),
-        "cooperated": c.sum(1),
-        "opened": c[:, 0],
-        "defected_first": unprovoked.any(1),
+        **{name: rates[name].count.double() for name in RATES},
+        **{f"{name}_of": rates[name].of.double() for name in RATES},
     }
-    for name, before in zip(BEHIND, (c & their_c, c & their_d, d & their_c, d & their_d), strict=True):
-        found[f"after_{name}"] = (before[:, :-1] & defined[:, 1:]).sum(1)
-        found[f"c_after_{name}"] = (before[:, :-1] & c[:, 1:]).sum(1)
-    return {name: value.double() for name, value in found.items()}
 
 
 def both_measured(payoffs: Tensor, rounds: int, totals: Tensor, gap: tuple[float, float]) -> dict[str, Tensor]:

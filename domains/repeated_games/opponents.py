@@ -108,10 +108,6 @@ def zd_extort(view: View, rounds: int, chi: float = 2.0, phi: float | None = Non
 # ---- longer memories ---------------------------------------------------------------------------------------------------
 
 
-def _alternator(first: int, view: View, rounds: int) -> Strategy:
-    return Strategy(first, lambda turn: 1.0 - turn, lambda turn, own, other: 1 - turn)
-
-
 def _grim(view: View, rounds: int) -> Strategy:
     return Strategy(C, lambda state: 1.0 - state, lambda state, own, other: state | other)
 
@@ -260,8 +256,8 @@ RULES: dict[str, Rule] = {
     "allc": _fixed(1, 1, 1, 1, 1),
     "alld": _fixed(0, 0, 0, 0, 0),
     "random": _fixed(0.5, 0.5, 0.5, 0.5, 0.5),
-    "alternator": partial(_alternator, C),
-    "alternator-d": partial(_alternator, D),
+    "alternator": _fixed(1, 0, 0, 1, 1),  # from what it did last, trembles included
+    "alternator-d": _fixed(0, 0, 0, 1, 1),
     "tft": _fixed(1, 1, 0, 1, 0),
     "stft": _fixed(0, 1, 0, 1, 0),
     "gtft": gtft,

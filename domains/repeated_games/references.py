@@ -40,16 +40,17 @@ def _backwards(domain: RepeatedGame, scenario: Matches) -> tuple[Tensor, Tensor]
     tables = [domain.opponents.tables[place] for place in scenario.opponent.tolist()]
     play = torch.from_numpy(np.stack([table.play for table in tables]))  # [B, S]
     after = torch.from_numpy(np.stack([table.after for table in tables])).long()  # [B, S, 4]
+    reach = np.max([table.reach for table in tables], 0)
     own = seen_from(scenario.payoffs, scenario.seat)[..., 0]
     rows = torch.arange(len(tables))[:, None]
-    seats = torch.stack((scenario.seat, 1 - scenario.seat), 1)
     random, best = torch.zeros_like(play), torch.zeros_like(play)
     for t in reversed(range(domain.horizon)):
-        other = (scenario.luck[:, t, None] >= play).long()
+        within = int(reach[t])
+        other = (scenario.luck[:, t, None] >= play[:, :within]).long()
         if scenario.slip.shape[1]:
-            other = other ^ scenario.slip[:, t].gather(1, seats[:, 1:]).long()
-        # a hand that trembles plays the other action: the two that are possible are the same, and so are their mean and the better one
-        then = [after.gather(2, (2 * other + action)[..., None])[..., 0] for action in (0, 1)]
+            other = other ^ scenario.slip[:, t].gather(1, 1 - scenario.seat[:, None]).long()
+        # the candidate's hand that trembles plays the other action: the two that are possible are the same, and so are their mean and the better one
+        then = [after[:, :within].gather(2, (2 * other + action)[..., None])[..., 0] for action in (0, 1)]
         paid = [own[rows, action, other] for action in (0, 1)]
         random = (paid[0] + random.gather(1, then[0]) + paid[1] + random.gather(1, then[1])) / 2
         best = torch.maximum(paid[0] + best.gather(1, then[0]), paid[1] + best.gather(1, then[1]))
