@@ -19,7 +19,7 @@ from domains.repeated_games.automata import Table
 
 MOST = 1 - 1e-6  # beta: of players who never err
 _STARTS = (0.6, 0.8, 0.95)  # of beta; the likelihood may have several maxima
-_STEPS, _CLOSE = 2000, 1e-9  # of the EM: at most so many, until the log likelihood rises by less per choice
+_STEPS, _CLOSE = 1000, 1e-8  # of the EM: at most so many, until the log likelihood rises by less per choice
 
 
 @dataclass(frozen=True)
