@@ -3,6 +3,8 @@
 from arena.registry import AgentSpec
 
 _STRATEGY = "agents.repeated_games.strategies:Strategist"
+_RECORDED = "agents.repeated_games.recorded:Recorded"
+_AS_RECORDED = tuple(f"repeated_games/{name}-*" for name in ("tiny", "pd-unforgiving", "replay"))
 _ANY, _DILEMMAS = ("repeated_games/*",), ("repeated_games/pd-*", "repeated_games/axelrod-*")
 # strategy -> what it does. Cooperation (C) is action 0, whatever the game; D is action 1
 _PLAIN = {
@@ -52,6 +54,8 @@ _OF_DILEMMAS = {
 AGENTS = (
     *(AgentSpec(name, _STRATEGY, "classical", summary, _ANY, {"strategy": name}) for name, summary in _PLAIN.items()),
     *(AgentSpec(name, _STRATEGY, "classical", summary, _DILEMMAS, {"strategy": name}) for name, summary in _OF_DILEMMAS.items()),
+    AgentSpec("recorded-gpt4", _RECORDED, "llm", "GPT-4 as recorded (needs the data repeated_games)", _AS_RECORDED),
+    AgentSpec("recorded-gpt4-scot", _RECORDED, "llm", "GPT-4 that predicts the other's move first, as recorded", _AS_RECORDED, {"scot": True}),
     # `version` rises with prompts.VERSION
     AgentSpec("llm", "agents.repeated_games.llm:Llm", "llm", "a language model behind a chat endpoint: llm(endpoint=URL, model=NAME)", _ANY),
 )
