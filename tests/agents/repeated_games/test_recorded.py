@@ -44,7 +44,7 @@ def test_it_plays_as_recorded_from_either_seat(data):
     """Against allc, alld, tft, defect-once, alternator in both games, row seat then column seat (the order of tiny)."""
     base, scot = (outcome("repeated_games/tiny-v1", Recorded(scot=scot)) for scot in (False, True))
     assert base[:10:2] == base[1:10:2] and scot[:10:2] == scot[1:10:2]  # the prisoner's dilemma looks alike from both seats
-    assert base[4] == ("J" * 10, 80, 80) and base[2] == ("JJFFFFFFFF", 40, 60) and base[0] == ("J" * 10, 80, 80)
+    assert base[4] == ("J" * 10, 80, 80) and base[2] == ("JFFJFFFFFF", 40, 60) and base[0] == ("J" * 10, 80, 80)
     assert scot[6] == ("JFFFFFFFFF", 90, 10) and base[6] == ("JFJFFFFFFF", 88, 18)  # the matches of the paper, base included: 90, 10
     # the battle of the sexes: who prefers J in the row seat, its mirror image in the column seat
     assert base[18] == ("J" * 10, 50, 35) and base[12] == ("JJJJJFFFFF", 35, 50)
