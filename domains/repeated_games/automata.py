@@ -95,8 +95,8 @@ def recorded(moves: NDArray[Any]) -> Table:
     here = np.arange(states)
     follow = 2 * here + 1  # index of the first of two longer sequences: (2^(t+1) - 1) + 2 code
     after = np.stack((follow, follow + 1, follow, follow + 1), 1)
-    after = np.where(after < states, after, here[:, None]).astype(np.int32)
-    return Table(1.0 - np.asarray(moves, np.float64), after, np.array([2**t - 1 for t in range(1, states.bit_length() + 1)], np.int32))
+    within = np.where(after < states, after, here[:, None]).astype(np.int32)
+    return Table(1.0 - np.asarray(moves, np.float64), within, np.array([2**t - 1 for t in range(1, states.bit_length() + 1)], np.int32))
 
 
 @dataclass(frozen=True)

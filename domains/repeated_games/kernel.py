@@ -19,6 +19,7 @@ from torch import Tensor
 from arena.domain import Domain, Metric, Mode, Outcome, Record, Role
 from domains.repeated_games.automata import Library
 from domains.repeated_games.equilibria import seen_from
+from domains.repeated_games.loops import advance
 from domains.repeated_games.metrics import CROSS_METRICS, METRICS, both_measured, measured
 
 LETTERS = 26
@@ -136,13 +137,17 @@ class _Rounds(Domain):
         slip = scenario.slip[:, t]
         return action ^ (slip[:, seat] if isinstance(seat, int) else slip.gather(1, seat[:, None])[:, 0]).to(action.dtype)
 
-    def _checked(self, action: Tensor, state: Match, player: str) -> Tensor:
-        """[B] int8. Raises ValueError for what is no action 0 or 1."""
+    def _fits(self, action: Tensor, state: Match, player: str) -> None:
+        """Raises ValueError unless there is one integer per match."""
         rows = len(state.history)
         if tuple(action.shape) != (rows,) or action.dtype.is_floating_point or action.dtype == torch.bool:
             found = f"{action.dtype} {tuple(action.shape)}"
             raise ValueError(f"round {state.t + 1}, {player}: actions must be {rows} integers, one per match; got {found}")
-        low, high = torch.aminmax(action) if rows else (action.sum(), action.sum())
+
+    def _checked(self, action: Tensor, state: Match, player: str) -> Tensor:
+        """[B] int8. Raises ValueError for what is no action 0 or 1."""
+        self._fits(action, state, player)
+        low, high = torch.aminmax(action)
         if low.item() < 0 or high.item() > 1:
             row = int(((action < 0) | (action > 1)).nonzero()[0])
             raise ValueError(f"round {state.t + 1}, {player}: action[{row}] = {int(action[row])}, allowed are 0 and 1")
@@ -177,6 +182,9 @@ class RepeatedGame(_Rounds):
 
     def step(self, scenario: Matches, state: Match, action: Tensor) -> tuple[Match, Outcome]:
         """One round. Raises ValueError naming round, match and value for an action that is not 0 or 1."""
+        return (self._compiled_step if action.device.type == "cpu" else self._step)(scenario, state, action)
+
+    def _step(self, scenario: Matches, state: Match, action: Tensor) -> tuple[Match, Outcome]:
         t, seat, library = state.t, scenario.seat, self._library(scenario.seat.device)
         own = self._slipped(scenario, t, seat, self._checked(action, state, "player"))
         other = (scenario.luck[:, t] >= library.play[state.machine]).to(torch.int8)
@@ -185,8 +193,23 @@ class RepeatedGame(_Rounds):
         weight = seat.to(torch.int8) + 1  # 1 in the row seat, 2 in the column seat
         history, points = self._after(scenario, state, own * (3 - weight) + other * weight)
         reward = points.gather(1, torch.stack((seat, 1 - seat), 1))
-        after = Match(t + 1, history, machine, state.totals + reward)
-        return after, Outcome(reward, reward.new_empty(len(reward), 0), self._over(t + 1, reward))
+        return self._outcome(Match(t + 1, history, machine, state.totals + reward), reward)
+
+    def _compiled_step(self, scenario: Matches, state: Match, action: Tensor) -> tuple[Match, Outcome]:
+        """`_step` in one call (loops.py)."""
+        self._fits(action, state, "player")
+        t, library = state.t, self.opponents
+        slip = scenario.slip[:, t] if scenario.slip.shape[1] else scenario.slip.new_empty(0, 2)
+        given = (action.long(), scenario.seat, scenario.luck[:, t], slip)
+        held = (scenario.payoffs.view(-1, 4, 2), library.play, library.after, state.history, state.machine, state.totals)
+        found = advance(t, *(tensor.contiguous().numpy() for tensor in (*given, *held)))
+        if found is None:
+            self._checked(action, state, "player")  # raises: says which action of which match
+        reward, history, machine, totals = map(torch.from_numpy, found)
+        return self._outcome(Match(t + 1, history, machine, totals), reward)
+
+    def _outcome(self, after: Match, reward: Tensor) -> tuple[Match, Outcome]:
+        return after, Outcome(reward, reward.new_empty(len(reward), 0), self._over(after.t, reward))
 
     def metrics(self, scenario: Matches, state: Match) -> dict[str, Tensor]:
         """See metrics.METRICS."""

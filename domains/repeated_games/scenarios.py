@@ -74,7 +74,7 @@ def matches(pairings: Sequence[Pairing], opponent: Sequence[int], rounds: int, s
         payoffs=torch.stack([pairing.payoffs for pairing in pairings]),
         seat=torch.tensor([pairing.seat for pairing in pairings]),
         opponent=torch.tensor(list(opponent)),
-        luck=torch.from_numpy(luck if alone else luck[:, :0]),
+        luck=torch.from_numpy(luck.T.copy() if alone else luck.T[:0].copy()).T,  # a round is contiguous: what a step reads
         slip=torch.from_numpy(slip if trembling else slip[:, :0]),
         labels=torch.from_numpy(labels),
         order=torch.from_numpy(order),
