@@ -111,7 +111,7 @@ class Played:
         """[n, 2] points of row and column over all rounds."""
         return np.asarray(self.points.sum(1))
 
-    def select(self, rows: NDArray[np.bool_] | slice) -> Played:
+    def select(self, rows: NDArray[np.bool_]) -> Played:
         return Played(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def between(self, row: str, column: str) -> Played:

@@ -104,8 +104,9 @@ def report(root: Path) -> str:
     for family, row in families(games, played).items():
         values = (*row.models.values(), row.mean, row.welfare_share)
         lines.append(f"{f'{family} ({row.games})':16}" + "".join(f"{value:9.3f}" for value in values))
-    for name, (first, second) in seats(games, played).items():
-        lines.append(f"seat 1 {first:.3f}, seat 2 {second:.3f} ({name}; seat 2 was shown its off-diagonal payoffs exchanged)")
+    if len(set(played.game)) == len(games.number):  # only the whole table of games looks alike from both seats
+        for name, (first, second) in seats(games, played).items():
+            lines.append(f"seat 1 {first:.3f}, seat 2 {second:.3f} ({name}; seat 2 was shown its off-diagonal payoffs exchanged)")
     pd, tft, bos = (load_matches(root, name) for name in ("pd", "tft", "bos"))
     for title, part, pairs, rounds in (
         ("Prisoner's dilemma, points of row/column", pd, PD_PAIRS, None),
