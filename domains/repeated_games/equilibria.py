@@ -104,6 +104,7 @@ def bargain(payoffs: Tensor, rounds: int) -> Tensor:
 
     Every round has one of the four cells, so an outcome is how often each comes. Of those that leave nobody below rounds * minmax value: the
     largest product of surpluses, then the largest welfare, then the smallest difference of the surpluses; what still ties is averaged.
+    NaN where there is no such outcome.
     """
     n = torch.arange(rounds + 1, dtype=torch.float64, device=payoffs.device)
     three = torch.cartesian_prod(n, n, n)
