@@ -74,12 +74,13 @@ def draft(
 
     Raises ArenaError agent.name, agent.source, agent.untrusted (a zip), unknown.*.
     """
-    text, _, parameters = (source, None, {}) if "://" in source else registry.parse(source)
+    address = re.match(r"\w*://", source) is not None  # not one within parameters
+    text, _, parameters = (source, None, {}) if address else registry.parse(source)
     spec: Json = {"registered": True, "source": text, "parameters": parameters, "environment": list(environment)}
     spec["tasks"] = list(tasks)
     files: dict[str, Path] = {}
     path = Path(text).expanduser()
-    if "://" in source:
+    if address:
         from arena.adapters.addresses import place_of
 
         kind = "http"
@@ -344,6 +345,8 @@ def requested(spec: Json) -> Draft:
         if "checkpoint" in parameters:
             hint = "register it in a terminal: arena register"
             raise ArenaError("agent.source", f"{source} names a folder of this machine, which a form may not", hint)
+        if {"endpoint", "key_env"} & set(parameters):  # else the worker would send its secrets anywhere, for whoever fills in a form
+            raise ArenaError("agent.source", f"{known} is asked over the network", "register it in a terminal: arena register")
     token_env = str(spec.get("token_env") or "") or None
     if token_env is not None and not re.fullmatch(TOKENS + "[A-Z0-9_]+", token_env):
         hint = f"call the worker's variable {TOKENS}NAME, or register in a terminal: arena register URL --token-env {token_env}"

@@ -97,9 +97,8 @@ def main() -> int:
             client.close()
             server.stdin.close()
             server.wait()
-    print(
-        f"{given.calls} calls, {given.latency * 1000:.0f} ms latency, concurrency {given.concurrency} ({given.concurrency / given.latency:.0f}/s at most)"
-    )
+    ceiling = given.concurrency / given.latency
+    print(f"{given.calls} calls, {given.latency * 1000:.0f} ms latency, {given.concurrency} at once: {ceiling:.0f} calls/s at most")
     for name, rows in figures.items():
         wall, cpu = (median(row[i] for row in rows) / given.calls for i in (0, 1))
         print(f"{name:5} {1 / wall:9.0f} calls/s {1000 * cpu:8.2f} ms CPU per call")

@@ -94,10 +94,12 @@ def path_of(agent: str, parameters: Mapping[str, Any], task: str, role: str, see
 
 
 def find(spec: Mapping[str, Any], task: str, role: str, seed: int) -> Path | None:
-    """The transcript of a stored run: `spec` is that of the agent in the store ({"target", "parameters"}); None where there is none."""
+    """The transcript of a stored run: `spec` is that of the agent in the store; None where there is none."""
     from arena.making import validated
-    from arena.registry import load
+    from arena.registry import candidate, load
 
+    if "content" in spec:  # registered under a name of its own
+        spec = candidate(str(spec["source"])).spec
     if not spec.get("target"):
         return None
     parameters = validated(load(str(spec["target"])), dict(spec.get("parameters") or {}), "agent")

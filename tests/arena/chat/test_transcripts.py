@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 from loopback import answers, first, refuses, says
 
+from arena import registration, registry
 from arena.chat.endpoint import Attempt
 from arena.chat.transcripts import INVALID, Call, Place, Reader, Transcript, find, path_of
 from arena.errors import ArenaError
@@ -69,6 +70,25 @@ def test_it_is_found_by_what_the_store_knows_of_an_agent(tmp_path, monkeypatch):
     assert find({"target": TARGET, "parameters": {"model": "m", "prompt": "direct"}}, "toy-v1", "player", 0) == path
     assert find({"target": TARGET, "parameters": {"model": "m", "prompt": "cot"}}, "toy-v1", "player", 0) is None
     assert find({"target": TARGET, "parameters": {"model": "m"}}, "toy-v1", "player", 1) is None and find({}, "toy-v1", "player", 0) is None
+
+
+def test_it_is_found_under_a_name_of_ones_own(tmp_path, monkeypatch):
+    """`arena register "llm(endpoint=..., model=m)" --name mine`, as the store has it."""
+    monkeypatch.setenv("ARENA_HOME", str(tmp_path))
+    source = "llm(endpoint=http://127.0.0.1:1/v1, model=m, temperature=1)"
+    draft = registration.draft(source, "mine")
+    parameters = registry.candidate(source).make().parameters
+    path = path_of("agents.repeated_games.llm:Llm", parameters, "toy-v1", "player", 0)
+    Transcript(path).close()
+    assert parameters["temperature"] == 1.0 and find({**draft.spec}, "toy-v1", "player", 0) == path
+
+
+def test_a_form_names_no_endpoint():
+    """Whoever fills one in must not have the worker send its secrets anywhere."""
+    for more in ("endpoint=https://elsewhere.example/v1, key_env=OTHER_SECRET", "key_env=OTHER_SECRET"):
+        with pytest.raises(ArenaError) as caught:
+            registration.requested({"kind": "builtin", "name": "mine", "source": f"llm(model=m, {more})", "tasks": ["repeated_games/*"]})
+        assert caught.value.code == "agent.source" and "terminal" in caught.value.hint
 
 
 def test_what_is_no_transcript_is_told(tmp_path):
