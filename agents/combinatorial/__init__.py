@@ -18,6 +18,7 @@ AGENTS = (
     AgentSpec("lkh", f"{_A}.solvers:Lkh", "classical", "LKH 3 (extra `lkh`, not for commercial use)", (_TSP, _ATSP)),
     AgentSpec("savings", f"{_A}.savings:Savings", "classical", "Clarke and Wright, then exchanges within and between routes", (_CVRP,)),
     AgentSpec("sweep", f"{_A}.savings:Sweep", "classical", "customers by angle, then exchanges within and between routes", (_CVRP,)),
+    AgentSpec("sisr", f"{_A}.sisr:Sisr", "classical", "SISR: stretches of routes taken out and put back, 100,000 times", (_CVRP,)),
     AgentSpec("pyvrp", f"{_A}.solvers:PyVrp", "classical", "PyVRP, 1000 iterations", (_CVRP, _OP, _TSP)),
     AgentSpec("pyvrp-16k", f"{_A}.solvers:PyVrp", "classical", "PyVRP, 16,000 iterations", (_CVRP, _OP, _TSP), {"iterations": 16_000}),
     AgentSpec("prize-ratio", f"{_A}.textbook:Textbook", "classical", "the reachable node of most prize per distance", (_OP,)),

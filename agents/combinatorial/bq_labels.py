@@ -2,8 +2,9 @@
 
     python -m agents.combinatorial.bq_labels tsp --n 20 --count 20000 --out FOLDER --workers 2
 
-Solvers need no licence beyond MIT and Apache: tsp, iterated local search (local_search.py); op, iterated insertion (collect.py of the domain); kp,
-exact by dynamic programming; cvrp, PyVRP. `effort` is counted in iterations per node, so a label depends on its instance and the effort alone.
+Solvers need no licence beyond MIT and Apache: tsp, iterated local search (local_search.py); op and cvrp, the searches of the domain
+(collect.py, ruin.py); kp, exact by dynamic programming. `effort` is counted in iterations per node, so a label depends on its instance and
+the effort alone.
 Shard k holds instances k * SHARD and on; whole shards are kept, so an interrupted command goes on. Coordinates are rounded to 1/65535 before
 they are solved: what is stored is what was solved.
 
@@ -32,14 +33,14 @@ from arena.errors import ArenaError
 from arena.seeds import scenario_seeds
 from domains.combinatorial.collect import collect
 from domains.combinatorial.exact import knapsack
+from domains.combinatorial.ruin import ruin_and_recreate
 from domains.combinatorial.scenarios import drawn, drawn_hard
-from domains.combinatorial.solvers import pyvrp_routes
 
 SHARD = 1000
 GRID = 65535
-VERSION = 2
+VERSION = 3
 HARD = "kp-hard"
-EFFORT = {"tsp": 10, "cvrp": 5, "op": 20, "kp": 1, HARD: 1}  # iterations per node
+EFFORT = {"tsp": 10, "cvrp": 500, "op": 20, "kp": 1, HARD: 1}  # iterations per node
 Arrays = dict[str, NDArray[Any]]
 Integers = NDArray[np.int64]
 
@@ -79,10 +80,7 @@ def _one(problem: str, row: dict[str, Any], effort: int) -> tuple[Integers, NDAr
         return improve_tour(lengths, nearest_neighbour(lengths), iterations, 0)[1:], none
     if problem == "op":
         return collect(lengths, row["prize"], float(row["budget"]), iterations, 0), none
-    try:
-        return joined(pyvrp_routes(lengths, row["demand"], int(row["capacity"]), iterations))
-    except ImportError as error:
-        raise ArenaError("label.solver", "cvrp is solved by PyVRP, which is not installed", "pip install pyvrp==0.14.1 (MIT)") from error
+    return joined(ruin_and_recreate(lengths, row["demand"], int(row["capacity"]), iterations, 0))
 
 
 # ---- shards -------------------------------------------------------------------------------------------------------------
@@ -93,7 +91,7 @@ def make_labels(
 ) -> None:
     """Have at least `count` labels in `folder`, keeping those it holds. told(labels there are) after every shard.
 
-    Raises ArenaError `label.folder` where the folder holds labels of another kind, `label.solver` where PyVRP is wanted and missing.
+    Raises ArenaError `label.folder` where the folder holds labels of another kind.
     """
     about = {"problem": problem, "n": n, "effort": effort or EFFORT[problem], "version": VERSION}
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@
 Everything found goes to FOLDER/TASK.jsonl, one line per instance and solver, so that a run may be stopped, continued and improved by a
 longer one; `best/TASK.safetensors` is made from the best line of each instance. Efforts are counts, never seconds, and the seeds are fixed:
 a run makes the same lines on every machine.
-Needs OR-Tools (asymmetric), PyVRP (vehicle routing) and elkai, whose LKH is free for academic use only (tours).
+Needs OR-Tools (asymmetric) and elkai, whose LKH is free for academic use only (tours).
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ from domains.combinatorial.collect import collect
 from domains.combinatorial.distances import METRICS, matrix
 from domains.combinatorial.exact import MOST, asymmetric, held_karp, knapsack, orienteering, vehicle_routing
 from domains.combinatorial.kernel import MAXIMISED, Instances, Problem
-from domains.combinatorial.solvers import LKH_MOST, in_integers, lkh_tour, pyvrp_routes
+from domains.combinatorial.ruin import ruin_and_recreate
+from domains.combinatorial.solvers import LKH_MOST, in_integers, lkh_tour
 from domains.combinatorial.tasks import DRAWN, unsolved
 
 RUNS = 2  # of LKH in one start
 SEARCH = 1000  # iterations of one search for orienteering
-EFFORTS = {"tsp": 2, "atsp": 2, "cvrp": 16_000, "op": 20, "kp": 1}  # starts of LKH, each with its own numbering of the nodes; iterations; searches
+EFFORTS = {"tsp": 2, "atsp": 2, "cvrp": 500_000, "op": 20, "kp": 1}  # starts of LKH, each with its own numbering of the nodes; iterations; searches
 Solution = dict[str, Any]  # order, via (cvrp), optimal, solver, effort; in the file also index and digest
 
 
@@ -99,9 +100,9 @@ def _shortest(lengths: NDArray[np.float64], starts: int) -> NDArray[np.int64]:
 
 
 def _routes(scenario: Instances, iterations: int) -> Solution:
-    routes = pyvrp_routes(_lengths(scenario), scenario.demand[0].numpy(), int(scenario.capacity), iterations)
+    routes = ruin_and_recreate(_lengths(scenario), scenario.demand[0].numpy(), int(scenario.capacity), iterations, 0)
     via = [position == 0 and number > 0 for number, route in enumerate(routes) for position in range(len(route))]
-    return {"order": np.concatenate(routes).tolist(), "via": via, "solver": _named("PyVRP {}", "pyvrp")}
+    return {"order": np.concatenate(routes).tolist(), "via": via, "solver": "domains.combinatorial.ruin"}
 
 
 def _prizes(scenario: Instances, searches: int) -> Solution:
@@ -211,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m domains.combinatorial.best_solve", description="Find the best solutions of a frozen task again.")
     parser.add_argument("task", choices=sorted(DRAWN), metavar="TASK", help=", ".join(DRAWN))
     parser.add_argument("--work", type=Path, required=True, help="folder for what has been found so far")
-    parser.add_argument("--effort", type=int, help="starts of LKH (default 2), iterations of PyVRP (16000), searches (20)")
+    parser.add_argument("--effort", type=int, help="starts of LKH (default 2), iterations (500,000), searches (20)")
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args(arguments)
     given.work.mkdir(parents=True, exist_ok=True)

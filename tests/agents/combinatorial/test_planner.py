@@ -8,18 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from agents.combinatorial.bq_nco import BqNco
 from agents.combinatorial.construct import FarthestInsertion, RandomInsertion
 from agents.combinatorial.knapsack import BranchAndBound, DynamicProgramming
 from agents.combinatorial.local_search import IteratedSearch, LocalSearch
 from agents.combinatorial.orienteering import IteratedInsertion, PrizeInsertion
 from agents.combinatorial.planner import Planner, joined, padded, read
 from agents.combinatorial.savings import Savings, Sweep
+from agents.combinatorial.sisr import Sisr
 from agents.combinatorial.solvers import Lkh, PyVrp
 from arena.agent import Brief
 from arena.errors import ArenaError
 from arena.rollout import players, rollout
 from arena.task import Task
-from domains.combinatorial.distances import METRICS
+from domains.combinatorial.distances import METRICS, matrix
 from domains.combinatorial.kernel import PROBLEMS, Combinatorial
 from domains.combinatorial.scenarios import drawn, instances
 
@@ -36,6 +38,7 @@ AGENTS = {
     "iterated insertion": lambda: IteratedInsertion(50),
     "dynamic programming": DynamicProgramming,
     "branch and bound": lambda: BranchAndBound(10_000),
+    "sisr": lambda: Sisr(200),
     "pyvrp": lambda: PyVrp(20),
     "lkh": Lkh,
 }
@@ -90,6 +93,30 @@ def test_rounded_distances_of_files_are_played_too(name, problem, metric):
     play(AGENTS[name](), domain, scenario)
 
 
+def by_matrix(problem):
+    """A domain and its instances, their distances given as a matrix."""
+    domain, scenario = world(problem)
+    return Combinatorial(problem, domain.n, explicit=True), replace(scenario, coords=scenario.coords[:, :0], matrix=matrix("euclid", scenario.coords))
+
+
+@pytest.mark.parametrize(("name", "problem"), [(name, problem) for name, problem in PLAYS if problem in ("cvrp", "op") and name != "sweep"])
+def test_a_matrix_is_played_as_the_points_it_comes_from(name, problem):
+    (wanted, metrics), (found, same) = play(AGENTS[name](), *world(problem)), play(AGENTS[name](), *by_matrix(problem))
+    assert np.array_equal(found, wanted) and all(np.allclose(same[key], metrics[key], rtol=1e-12) for key in metrics)
+
+
+@pytest.mark.parametrize("problem", ["cvrp", "op"])
+def test_who_sees_places_refuses_a_matrix(problem):
+    domain, scenario = by_matrix(problem)
+    task = Task("combinatorial/toy-v1", domain, "tiny", len(scenario), {}, lambda task: {})
+    with pytest.raises(ArenaError, match="as a matrix") as caught:
+        BqNco().check(task.view)
+    assert caught.value.code == "agent.incompatible"
+    seen = read(problem, domain.observe(scenario, domain.reset(scenario)), np.arange(5), np.ones(5, bool))
+    with pytest.raises(ArenaError, match="distances are a matrix"):
+        Sweep().plan(seen) if problem == "cvrp" else seen.coords
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_what_the_planner_reads_is_the_instance(problem):
     domain, scenario = world(problem, padding=4)
@@ -99,7 +126,7 @@ def test_what_the_planner_reads_is_the_instance(problem):
     assert len(seen) == 3 and seen.seeds.tolist() == rows
     assert seen.n == n if problem != "op" else seen.n <= n  # the last nodes of op may be out of reach
     for name in ("coords", "demand", "prize", "matrix"):
-        found, given = getattr(seen, name), getattr(scenario, name)[rows].numpy()
+        found, given = getattr(seen, "points" if name == "coords" else name), getattr(scenario, name)[rows].numpy()
         assert found.dtype == given.dtype
         if found.size:
             assert np.array_equal(found, given[:, : seen.n, : seen.n] if name == "matrix" else given[:, : seen.n])

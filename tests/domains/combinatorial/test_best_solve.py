@@ -72,7 +72,7 @@ def test_the_best_feasible_line_of_this_very_instance_wins(elsewhere: Path) -> N
 
 @pytest.mark.parametrize("name", ["tsp100-v1", "atsp100-v1", "cvrp100-v1", "op100-v1"])
 def test_a_short_search_solves_an_instance_and_repeats_itself(name: str) -> None:
-    for package in ("elkai", "ortools", "pyvrp"):
+    for package in ("elkai", "ortools"):
         pytest.importorskip(package, reason=f"{package} is not installed")
     problem, _ = DRAWN[name]
     effort = 100 if problem == "cvrp" else 1
