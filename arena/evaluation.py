@@ -18,7 +18,7 @@ import numpy as np
 from arena import registry
 from arena.digest import digest
 from arena.engines import Chunk, Engine, Inline, Played, Work
-from arena.engines.work import Result, candidate_roles, leave, seat
+from arena.engines.work import Result, candidate_roles, cast, leave, seat
 from arena.environment import environment
 from arena.errors import ArenaError
 from arena.integrity import with_checks
@@ -74,6 +74,14 @@ def check_plays(candidate: Candidate, task: Task) -> None:
         )
 
 
+def check_pair(task: Task) -> tuple[str, str]:
+    """The roles of a match. Raises ArenaError `crossplay.task` where the task has no two roles for two agents."""
+    if task.pair is None:
+        hint = "cross-play wants a task with two candidate roles of one seat each and a score per scenario"
+        raise ArenaError("crossplay.task", f"{task.id} seats no two agents against each other", hint)
+    return task.pair
+
+
 def register_task(store: Store, task: Task) -> int:
     """The task's row, with metrics and reference vectors; its digest is checked against the frozen one first."""
     return store.ensure_task(task_record(task))
@@ -84,6 +92,8 @@ def task_record(task: Task) -> TaskRecord:
     metrics = [MetricRecord("score", "", 1, "score")] if task.headline != "of_means" else []
     metrics += [MetricRecord(m.name, m.unit, m.direction, m.role, m.threshold, m.scale) for m in task.domain.metrics_spec]
     config = {**task.config, "candidates": [task.role], "fill": dict(task.fill), "groups": list(task.groups), "about": task.about}
+    if task.pair is not None:
+        config["crossplay"] = {"roles": list(task.pair), "outcome": task.outcome or None}
     return TaskRecord(
         task.id, task.domain.name, task.tier, task.digest, config, task.n, task.headline, task.normalise, task.floor, metrics, task.vectors
     )
@@ -95,9 +105,11 @@ def seat_line(role: str, agent: AgentRow, mode: str | None, candidate: bool, lev
     return [*line, "inline"] if level == "inline" and agent.kind != "builtin" else line
 
 
-def request_digest(task: Task, lineup: Sequence[Sequence[Any]], seed: int) -> str:
-    """What makes two requests the same run: task, line-up ([role, seat, agent digest, mode, candidate] each), seed, limits."""
-    return digest({"task": task.digest, "lineup": lineup, "seed": seed, "limits": dict(task.limits)})
+def request_digest(task: Task, lineup: Sequence[Sequence[Any]], seed: int, ranked: bool = True) -> str:
+    """What makes two requests the same run: task, line-up ([role, seat, agent digest, mode, candidate] each), seed, limits; a match, which is
+    not ranked, is never a run of the board, also where an agent meets itself."""
+    asked = {"task": task.digest, "lineup": lineup, "seed": seed, "limits": dict(task.limits)}
+    return digest(asked if ranked else asked | {"ranked": False})
 
 
 def register_agent(store: Store, candidate: Candidate) -> AgentRow:
@@ -114,37 +126,49 @@ def register_agent(store: Store, candidate: Candidate) -> AgentRow:
     return row
 
 
-def request(store: Store, task: Task, candidate: Candidate, seed: int = 0, chunk: int | None = None, reference: str = "") -> RunRow:
+def request(
+    store: Store,
+    task: Task,
+    candidate: Candidate,
+    seed: int = 0,
+    chunk: int | None = None,
+    reference: str = "",
+    opponent: Candidate | None = None,
+) -> RunRow:
     """The run of one candidate on a task, queued; the one there is if it was asked for before. `reference` makes the task again (with
-    its parameters; default: its id).
+    its parameters; default: its id). With an `opponent` (it may be the candidate itself) it is a match of cross-play: the candidate in the
+    first role of the task's pair, whose score is kept, the opponent in the second; unranked.
 
     Asking again with another chunk size is the same run: results do not depend on it, so the first size stays.
     Raises ArenaError for an agent that cannot play the task, before anything is stored.
     """
-    check_plays(candidate, task)
-    seated, roles = seat(task, candidate), candidate_roles(task)
+    for agent in (candidate, opponent) if opponent is not None else (candidate,):
+        check_plays(agent, task)
+    if opponent is not None:
+        check_pair(task)
+    seated, roles = seat(task, candidate, opponent), candidate_roles(task)
     try:
         for role in roles:
             seated[role].agent.check(task.view)
     finally:
         leave(seated)
-    cast = [(role, candidate, register_agent(store, candidate), True) for role in roles]
-    for role, reference_ in task.fill.items():
-        filler = registry.candidate(reference_)
-        cast.append((role, filler, register_agent(store, filler), False))
-    entries = [EntryRequest(role, -1, row.id, is_judged, seated[role].mode.name, who.level) for role, who, row, is_judged in cast]
-    lineup = [seat_line(role, row, seated[role].mode.name, is_judged, who.level) for role, who, row, is_judged in cast]
+    players = [(role, who, register_agent(store, who), role in roles) for role, who in cast(task, candidate, opponent).items()]
+    entries = [EntryRequest(role, -1, row.id, is_judged, seated[role].mode.name, who.level) for role, who, row, is_judged in players]
+    lineup = [seat_line(role, row, seated[role].mode.name, is_judged, who.level) for role, who, row, is_judged in players]
     size = chunk or task.chunk
+    config = {"task": reference or task.id, "reference": candidate.spec.get("reference", candidate.name)}
+    if opponent is not None:
+        config["opponent"] = opponent.spec.get("reference", opponent.name)
     wanted = RunRequest(
         task_id=register_task(store, task),
-        request_digest=request_digest(task, lineup, seed),
+        request_digest=request_digest(task, lineup, seed, ranked=opponent is None),
         lineup_digest=digest({"lineup": lineup}),
         seed=seed,
-        ranked=True,
+        ranked=opponent is None,
         chunk_size=size,
         n_chunks=len(task.chunks(size)),
         environment_id=store.ensure_environment(environment()),
-        config={"task": reference or task.id, "reference": candidate.spec.get("reference", candidate.name)},
+        config=config,
         entries=entries,
     )
     return store.request_run(wanted)
@@ -159,11 +183,13 @@ def execute(
     device: str = "cpu",
     engine: Engine | None = None,
     owner: str = "",
+    opponent: Candidate | None = None,
 ) -> RunRow:
     """Play what is missing of a run and complete it. Returns the run's row as it then stands.
 
     engine: where its chunks are played, by default in this process; whoever opened it closes it
     owner: the worker that holds the run already, if one does
+    opponent: of a match, as it was requested
     Raises ArenaError `run.owned` where another live worker has it; KeyboardInterrupt leaves it queued, to be resumed.
     """
     owner = owner or worker_name()
@@ -172,7 +198,7 @@ def execute(
     place = engine or Inline()
     try:
         with renewing(lambda: store.renew(run.id, owner)) as lost:
-            _play(store, run, Work(run.uid, task, candidate, run.seed, device), report or (lambda progress: None), lost, place)
+            _play(store, run, Work(run.uid, task, candidate, run.seed, device, opponent), report or (lambda progress: None), lost, place)
             store.finish(run.id, lambda pool: summarise(task, pool), lambda pool: suites(store, task, pool))
     except BaseException as error:
         place.drop()
@@ -241,25 +267,26 @@ def _play(store: Store, run: RunRow, work: Work, report: Report, lost: threading
     waiting = deque(chunk for chunk in todo if chunk.number not in done)
     under_way: deque[tuple[Chunk, Result]] = deque()
     broken = _broken_scenarios(store, run.id)
-    in_a_row = 0  # chunks that broke down, just before the one at hand
+    in_a_row, culprit = 0, task.role  # chunks that broke down, just before the one at hand, and in which role the last of them
     for chunk in todo:
         if chunk.number in done:
-            in_a_row = in_a_row + 1 if broken.intersection(range(chunk.start, chunk.start + chunk.n)) else 0
+            crashed = next((broken[i] for i in range(chunk.start, chunk.start + chunk.n) if i in broken), None)
+            in_a_row, culprit = (in_a_row + 1, crashed) if crashed else (0, culprit)
             continue
         tell()
         if in_a_row >= GIVE_UP:
             if under_way:
                 engine.drop()
                 under_way.clear()
-            result = _given_up(task, entries, chunk)
+            result = _given_up(task, entries, chunk, culprit)
         else:
             while waiting and waiting[0].number <= chunk.number + engine.capacity - 1 and len(under_way) < engine.capacity:
                 following = waiting.popleft()
                 under_way.append((following, engine.submit(work, following, lambda step, n=following.n: tell(step, n))))  # type: ignore[misc]
             outcome = _result_of(under_way.popleft()[1], tell)
             result = _result(store, task, entries, outcome, chunk)
-            crashed = any(f.code in BREAKDOWNS for f in outcome.episode.failures)
-            in_a_row = in_a_row + 1 if crashed else 0
+            crashed = next((f.role for f in outcome.episode.failures if f.code in BREAKDOWNS), None)
+            in_a_row, culprit = (in_a_row + 1, crashed) if crashed else (0, culprit)
             log.add(chunk, outcome.episode)
         store.commit_chunk(run.id, result)
         failures, played = failures + len(result.failures), played + chunk.n
@@ -302,28 +329,33 @@ class _Log:
             self.store.event(self.run_id, "info", "agent.output", f"{role} printed: {last}", {"role": role, "output": clean(text, PRINTED)})
 
 
-def _broken_scenarios(store: Store, run_id: int) -> set[int]:
-    """Scenarios in which an agent broke down or was not asked any more, so that a resumed run gives up where an undisturbed one does."""
-    return {f["scenario"] for f in store.failures(run_id, limit=10**9) if f["code"] in (*BREAKDOWNS, GAVE_UP)}
+def _broken_scenarios(store: Store, run_id: int) -> dict[int, str]:
+    """Scenarios in which an agent broke down or was not asked any more, and its role, so that a resumed run gives up where an undisturbed one
+    does."""
+    return {f["scenario"]: f["role"] for f in store.failures(run_id, limit=10**9) if f["code"] in (*BREAKDOWNS, GAVE_UP)}
 
 
-def _given_up(task: Task, entries: Mapping[str, EntryRow], chunk: Chunk) -> ChunkResult:
+def _given_up(task: Task, entries: Mapping[str, EntryRow], chunk: Chunk, culprit: str) -> ChunkResult:
+    """A chunk that is not played because the agent in the role `culprit` broke down too often."""
     index, start, n = chunk
-    entry, failed = entries[task.role].id, np.ones(n, bool)
+    main = entries[task.role]
+    blamed = entries[culprit] if entries[culprit].agent_id != main.agent_id else main
+    failed = np.full(n, blamed is main)
     nothing = {m.name: np.full(n, np.nan) for m in task.domain.metrics_spec}
-    measured = {(entry, name): values for name, values in judged(task, nothing, failed, slice(start, start + n)).items()}
+    measured = {(main.id, name): values for name, values in judged(task, nothing, failed, slice(start, start + n), ~failed).items()}
     reason = f"{GIVE_UP} chunks in a row broke down; not played"
-    failures = [Failure(entry, i, 0, GAVE_UP, reason) for i in range(start, start + n)]
+    failures = [Failure(blamed.id, i, 0, GAVE_UP, reason) for i in range(start, start + n)]
     return ChunkResult(index, start, n, 1, 0.0, None, measured, failures, {})
 
 
 def _result(store: Store, task: Task, entries: Mapping[str, EntryRow], played: Played, chunk: Chunk) -> ChunkResult:
-    """What a chunk leaves behind. A scenario that the candidate fails in any of its roles is failed where its score stands.
+    """What a chunk leaves behind. A scenario that the candidate fails in any of its roles is failed where its score stands; a match that its
+    opponent fails is void there.
 
     Raises ArenaError `task.fill` where a frozen agent failed: then nobody can be judged by this task.
     """
     tick, episode, (index, start, n) = time.perf_counter(), played.episode, chunk
-    failed, main = np.zeros(n, bool), entries[task.role].id
+    failed, void, main = np.zeros(n, bool), np.zeros(n, bool), entries[task.role]
     failures: dict[tuple[int, int], Failure] = {}
     for f in episode.failures:
         entry = entries[f.role]
@@ -333,12 +365,13 @@ def _result(store: Store, task: Task, entries: Mapping[str, EntryRow], played: P
                 f"{task.fill[f.role]}, which {task.id} seats as {f.role}, failed in scenario {start + f.row} at step {f.step} ({f.code}): {f.detail}",
                 "repair the frozen agent and give the task a new version",
             )
-        failed[f.row] = True
-        detail = f.detail if entry.id == main else f"as {f.role}: {f.detail}"
-        for key in {(entry.id, start + f.row), (main, start + f.row)}:
+        mine = entry.agent_id == main.agent_id
+        (failed if mine else void)[f.row] = True
+        detail = f.detail if entry.id == main.id or not mine else f"as {f.role}: {f.detail}"
+        for key in {(entry.id, start + f.row), (main.id if mine else entry.id, start + f.row)}:
             failures.setdefault(key, Failure(*key, f.step, f.code, detail))
     metrics = {name: per_scenario(value) for name, value in episode.metrics.items()}
-    measured = {(main, name): values for name, values in judged(task, metrics, failed, slice(start, start + n)).items()}
+    measured = {(main.id, name): values for name, values in judged(task, metrics, failed, slice(start, start + n), void & ~failed).items()}
     timings = {
         entries[role].id: Timing(timing.hist, timing.nanoseconds, timing.decisions, timing.peak_rss, timing.usage or None)
         for role, timing in episode.timings.items()
@@ -350,13 +383,23 @@ def _result(store: Store, task: Task, entries: Mapping[str, EntryRow], played: P
 
 def stored_candidate(store: Store, run_id: int) -> Candidate:
     """The candidate of a stored run, made again from what was stored. Raises ArenaError `agent.changed` where its code is another now."""
-    entry = next(e for e in store.entries(run_id) if e.candidate)
+    return _made_again(store, next(e for e in store.entries(run_id) if e.candidate))
+
+
+def stored_opponent(store: Store, run: RunRow) -> Candidate | None:
+    """The candidate's opponent in a match, made again likewise; None for a run that is no match."""
+    if "opponent" not in run.config:
+        return None
+    return _made_again(store, [e for e in store.entries(run.id) if e.candidate][1])
+
+
+def _made_again(store: Store, entry: EntryRow) -> Candidate:
     row = store.agent(entry.agent_id)
     candidate = from_row(row) if row.spec.get("registered") else registry.candidate(_reference(row.spec))
     if candidate.digest != row.artifact_digest:
         raise ArenaError(
             "agent.changed",
-            f"run {run_id} was begun by {row.reference}, whose code or weights have changed since",
+            f"run {entry.run_id} was begun by {row.reference}, whose code or weights have changed since",
             "restore them, or start a new run: the changed agent is a new version",
         )
     return candidate

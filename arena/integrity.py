@@ -90,10 +90,13 @@ def verify(store: Store, run_id: int, task: Task, sample: float = 1.0, device: s
     run, chunks = store.run_row(run_id), store.chunks(run_id)
     if not chunks:
         raise ArenaError("verify.empty", f"run {run_id} has no finished chunk yet", f"arena resume {run_id}")
-    entry = next(e for e in store.entries(run_id) if e.candidate)
+    entries = {e.id: e for e in store.entries(run_id)}
+    entry = next(e for e in entries.values() if e.candidate)
     stored = store.metric_vectors(entry.id)
-    failed = np.zeros(task.n, bool)
-    failed[[f["scenario"] for f in store.failures(run_id, limit=10**9)]] = True
+    failed, void = np.zeros(task.n, bool), np.zeros(task.n, bool)
+    for f in store.failures(run_id, limit=10**9):
+        (failed if entries[f["entry_id"]].agent_id == entry.agent_id else void)[f["scenario"]] = True
+    void &= ~failed
     checked = chunks[:: max(1, round(1 / sample)) if sample > 0 else len(chunks)]
     mismatches: list[Mismatch] = []
     values = 0
@@ -103,15 +106,15 @@ def verify(store: Store, run_id: int, task: Task, sample: float = 1.0, device: s
         mismatches += [Mismatch(index, start, 0, "the chunk is not in the store") for index, (start, _) in wanted_chunks if index not in there]
     for chunk in checked:
         rows = slice(chunk["start"], chunk["start"] + chunk["n"])
-        actions, faults = _actions(store, task, chunk, bool(failed[rows].all()))
+        actions, faults = _actions(store, task, chunk, bool((failed | void)[rows].all()))
         mismatches += faults
         if actions is None:
             continue
         try:
             metrics = replay(task.domain, task.rows(chunk["start"], chunk["n"]), actions, device)
-            derived = judged(task, {name: per_scenario(value) for name, value in metrics.items()}, failed[rows], rows)
+            derived = judged(task, {name: per_scenario(value) for name, value in metrics.items()}, failed[rows], rows, void[rows])
             if "score" in derived:  # arithmetic on the metrics as stored: exact even where those are found again within a tolerance only
-                derived["score"] = judged(task, {name: stored[name][rows] for name in metrics}, failed[rows], rows)["score"]
+                derived["score"] = judged(task, {name: stored[name][rows] for name in metrics}, failed[rows], rows, void[rows])["score"]
         except ArenaError as error:
             step = error.context.get("step", task.domain.horizon - 1)
             mismatches.append(Mismatch(chunk["chunk"], rows.start, step if isinstance(step, int) else 0, error.message))

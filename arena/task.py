@@ -61,6 +61,10 @@ class Task:
     function: where headline is "of_means": (means, vectors) -> [...], means {metric: [..., group]} with groups in sorted order,
         vectors as frozen; constants it uses stand in `config`, where the digest sees them
     bounded: ref1 is a proven bound, so a score above 1 is a bug
+    candidates: roles that the judged agent plays, the one whose score counts first; fill: role -> frozen agent that plays it (its digest is
+        part of the task's)
+    outcome: in cross-play, the metric that says what a match was to the first candidate role: 1 won, 0.5 drawn, 0 lost; empty where nobody
+        wins or loses
     blocks: scenario indices where a block of equal shape starts; no chunk crosses one
     chunk: scenarios a chunk should have (at most)
     limits: what an agent may use, where that differs from `arena.isolation.Limits`
@@ -82,6 +86,7 @@ class Task:
     function: Callable[[Mapping[str, Vector], Mapping[str, Vector]], Vector] | None = None
     candidates: tuple[str, ...] = ()
     fill: Mapping[str, str] = field(default_factory=dict)
+    outcome: str = ""
     groups: tuple[str, ...] = ()
     blocks: tuple[int, ...] = (0,)
     chunk: int = 256
@@ -89,6 +94,12 @@ class Task:
     frozen: Path | None = None
     version: int = 1
     reference: str = ""
+
+    def __post_init__(self) -> None:
+        names = [m.name for m in self.domain.metrics_spec] if self.outcome else []
+        if self.outcome and (self.pair is None or self.outcome not in names):
+            why = "it has no two candidate roles of one seat" if self.pair is None else f"metrics: {', '.join(names)}"
+            raise ArenaError("task.outcome", f"{self.id}: outcome {self.outcome!r} is no metric of a match between two agents: {why}")
 
     # ---- scenarios ------------------------------------------------------------------------------------------------
 
@@ -139,6 +150,13 @@ class Task:
         return self.candidates[0] if self.candidates else self.domain.roles[0].name
 
     @property
+    def pair(self) -> tuple[str, str] | None:
+        """The roles in which cross-play seats two agents, the scored one first: two candidate roles of one seat. None: there is no cross-play."""
+        if len(self.candidates) != 2 or self.headline == "of_means" or any(self.domain.role(name).seats != 1 for name in self.candidates):
+            return None
+        return self.candidates[0], self.candidates[1]
+
+    @property
     def about(self) -> dict[str, Any]:
         """What the task says of itself, for readers that do not load it. Not part of its identity."""
         return {"summary": self.summary, "statement": _said(self.domain), "references": _said(self.references), "bounded": self.bounded}
@@ -185,7 +203,7 @@ class Task:
 
     def description(self) -> dict[str, Any]:
         """Everything the digest covers."""
-        return {
+        found = {
             "id": self.id,
             "config": dict(self.config),
             "kernel": self.domain.version,
@@ -196,6 +214,7 @@ class Task:
             "score": [self.headline, self.normalise, self.floor, list(self.candidates), list(self.groups)],
             "fill": {role: registry.candidate(reference).digest for role, reference in self.fill.items()},
         }
+        return found | ({"outcome": self.outcome} if self.outcome else {})  # where there is none, digests are those from before it existed
 
     @cached_property
     def digest(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from arena import registry
 from arena.engines import Engine
 from arena.errors import ArenaError
-from arena.evaluation import Report, execute, renewing, request, stored_candidate, worker_name
+from arena.evaluation import Report, execute, renewing, request, stored_candidate, stored_opponent, worker_name
 from arena.registration import register, requested
 from arena.store import JobRow, RunRow, Store
 from arena.task import Task
@@ -120,9 +120,9 @@ class Worker:
 
         error: ArenaError | None = None
         try:
-            task, candidate = task_of_run(self.store, run), stored_candidate(self.store, run.id)
-            self.begin(run, task, candidate.name)
-            run = execute(self.store, run, task, candidate, self.report, self.device, self.engine, owner)
+            task, candidate, opponent = task_of_run(self.store, run), stored_candidate(self.store, run.id), stored_opponent(self.store, run)
+            self.begin(run, task, candidate.name if opponent is None else f"{candidate.name} against {opponent.name}")
+            run = execute(self.store, run, task, candidate, self.report, self.device, self.engine, owner, opponent)
         except KeyboardInterrupt:
             self.store.release(run.id, owner, "queued")
             raise

@@ -8,6 +8,7 @@ PAGES = {  # file -> title, symbol; the address of a page is the name of its fil
     "overview": ("Overview", ":material/home:"),
     "leaderboard": ("Leaderboard", ":material/leaderboard:"),
     "compare": ("Compare", ":material/compare_arrows:"),
+    "ratings": ("Games", ":material/grid_on:"),
     "run": ("Run", ":material/play_circle:"),
     "scenario": ("Scenario", ":material/movie:"),
     "agent": ("Agent", ":material/smart_toy:"),

@@ -39,3 +39,12 @@ def from_file():
 @pytest.fixture(scope="session")
 def tiny():
     return registry.task("bidding/tiny-v1")
+
+
+@pytest.fixture
+def with_roshambo(monkeypatch):
+    """The registry knows the toy game of two agents."""
+    from toy_domains import ROSHAMBO
+
+    known = registry.domains()
+    monkeypatch.setattr(registry, "domains", lambda: {**known, "roshambo": ROSHAMBO})

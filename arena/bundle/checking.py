@@ -80,7 +80,8 @@ def check_run(run: RunForm, task: Task, agents: Mapping[str, Mapping[str, Any]])
     require(sorted(e.role for e in run.entries) == sorted([*roles, *task.fill]), "its roles are not those of the task")
     for entry in run.entries:
         require(entry.seat == -1 and entry.candidate == (entry.role in roles), f"the seat of {entry.role} is not the task's")
-        require(not entry.candidate or entry.agent == main.agent, "two agents are judged at once")
+        match = not run.ranked and "opponent" in run.config and task.pair is not None
+        require(not entry.candidate or entry.agent == main.agent or match, "two agents are judged at once")
         if not entry.candidate:
             same = agents[entry.agent]["artifact_digest"] == registry.candidate(task.fill[entry.role]).digest
             require(same, f"{entry.role} is not played by {task.fill[entry.role]}")
@@ -96,14 +97,14 @@ def check_run(run: RunForm, task: Task, agents: Mapping[str, Mapping[str, Any]])
 
 
 def check_values(run: RunForm, task: Task, vectors: Vectors) -> None:
-    """Raises ArenaError bundle.damaged where a failed scenario has values, or another one lacks them."""
-    failed = failed_scenarios(run, task)
+    """Raises ArenaError bundle.damaged where a failed scenario or a void match has values, or another one lacks them."""
+    failed, void = failed_scenarios(run, task), void_matches(run, task)
     for (_, name), vector in vectors.items():
-        wrong = np.flatnonzero(vector != task.floor if name == "score" else ~np.isnan(vector))
-        wrong = np.union1d(np.intersect1d(wrong, np.flatnonzero(failed)), np.flatnonzero(~failed & ~np.isfinite(vector)))
+        as_failed = vector == task.floor if name == "score" else np.isnan(vector)
+        wrong = np.flatnonzero(~np.where(void, np.isnan(vector), np.where(failed, as_failed, np.isfinite(vector))))
         if len(wrong):
             first = wrong[0]
-            fate = "failed" if failed[first] else "did not fail"
+            fate = "is void" if void[first] else "failed" if failed[first] else "did not fail"
             raise damaged("measurements.parquet", f"{name} = {vector[first]} in scenario {first} of run {run.uid[:6]}, which {fate}")
 
 
@@ -112,6 +113,13 @@ def failed_scenarios(run: RunForm, task: Task) -> NDArray[np.bool_]:
     failed = np.zeros(task.n, bool)
     failed[[f.scenario for f in run.failures if f.entry == 0]] = True
     return failed
+
+
+def void_matches(run: RunForm, task: Task) -> NDArray[np.bool_]:
+    """[n] where the opponent of a match failed, and the candidate did not."""
+    void = np.zeros(task.n, bool)
+    void[[f.scenario for f in run.failures if run.entries[f.entry].agent != run.entries[0].agent]] = True
+    return void & ~failed_scenarios(run, task)
 
 
 # ---- recordings ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,17 @@ from typing import Any, BinaryIO
 
 from arena.bundle import tables
 from arena.bundle.archive import FIRST, Member, measured, read_archive, read_member
-from arena.bundle.checking import MAX_RECORDINGS, check_line, check_recording, check_run, check_values, failed_scenarios, known_task, unpacked
+from arena.bundle.checking import (
+    MAX_RECORDINGS,
+    check_line,
+    check_recording,
+    check_run,
+    check_values,
+    failed_scenarios,
+    known_task,
+    unpacked,
+    void_matches,
+)
 from arena.bundle.form import SCHEMA, Manifest, RunForm, Runs, checked, content_of, damaged, parsed
 from arena.digest import digest
 from arena.errors import ArenaError
@@ -234,7 +244,8 @@ def _recordings(file: BinaryIO, members: Mapping[str, Member], content: Runs, ta
     """Every recording, held against its name and against each chunk that names it. One at a time is in memory."""
     uses: dict[str, list[partial[None]]] = {}
     for run in content.runs:
-        task, failed = tasks[run.task][0], failed_scenarios(run, tasks[run.task][0])
+        task = tasks[run.task][0]
+        failed = failed_scenarios(run, task) | void_matches(run, task)
         for number, chunk in enumerate(run.chunks):
             lost = failed[chunk.start : chunk.start + chunk.n]
             if chunk.recording is not None:

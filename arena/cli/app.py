@@ -12,6 +12,7 @@ from arena.cli import (
     comparing,
     contract,
     converting,
+    crossplaying,
     dashboard,
     data,
     database,
@@ -59,6 +60,7 @@ app.command("status")(showing.status)
 app.command("worker")(registering.worker)
 app.command("leaderboard")(comparing.leaderboard)
 app.command("compare")(comparing.compare)
+app.command("crossplay")(crossplaying.crossplay)
 app.command("solve")(solving.solve)
 app.command("check")(contract.check)
 app.add_typer(contract.app, name="new")

@@ -25,7 +25,7 @@ def read_board(store: Store, task_id: int) -> Json:
 
     task = store.task(task_id)
     lines = sorted(store.board(task_id, with_draws=True), key=lambda line: -line["headline"])
-    draws = np.array([line["draws"] for line in lines]).reshape(len(lines), -1)
+    draws = np.array([line["draws"] for line in lines]) if lines else np.empty((0, 1), np.float32)
     shown = ranks([line["headline"] for line in lines], draws)
     ends = np.percentile(draws.astype(float) - draws[0], [2.5, 97.5], axis=1).T.tolist() if lines else []  # all at once: a tenth of a second less
     names = [line["agent"] for line in lines]

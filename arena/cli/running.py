@@ -36,10 +36,15 @@ class Job:
     task: Task
     candidate: Candidate
     error: ArenaError | None = None
+    opponent: Candidate | None = None  # of a match
+
+    @property
+    def name(self) -> str:
+        return self.candidate.name if self.opponent is None else f"{self.candidate.name} against {self.opponent.name}"
 
     @property
     def title(self) -> str:
-        return job_title(self.run, self.task, self.candidate.name)
+        return job_title(self.run, self.task, self.name)
 
 
 def job_title(run: RunRow, task: Task, agent: str) -> str:
@@ -108,7 +113,7 @@ def run(
         if refused and not jobs:
             raise refused[0]
         if queue:
-            _tell_queued(jobs, as_json, as_csv)
+            tell_queued(jobs, as_json, as_csv)
             return refused[0].exit_code if refused else 0
         code = _finish(opened, jobs, place, chosen_engine(engine, workers), quiet, as_json, as_csv)
         return refused[0].exit_code if refused and code in (0, EXIT_FAILURES) else code
@@ -126,7 +131,7 @@ def resume(
     quiet: Quiet = False,
 ) -> int:
     """Continue runs that were interrupted, failed or cancelled. Nothing is played twice."""
-    from arena.evaluation import stored_candidate
+    from arena.evaluation import stored_candidate, stored_opponent
 
     settings.override(data=data)
     quiet = quiet or as_json
@@ -138,7 +143,7 @@ def resume(
             rows = [row for row in rows if row.id in {run.id for run in waiting}]
         if not rows:
             notice("nothing to resume", quiet)
-        jobs = [Job(row, task_of_run(opened, row), stored_candidate(opened, row.id)) for row in rows]
+        jobs = [Job(row, task_of_run(opened, row), stored_candidate(opened, row.id), opponent=stored_opponent(opened, row)) for row in rows]
         return _finish(opened, jobs, place, chosen_engine(engine, workers), quiet, as_json, as_csv)
 
 
@@ -148,9 +153,9 @@ def _waiting(store: Store) -> list[RunRow]:
     return sorted([*queued, *store.stalled()], key=lambda row: row.id)
 
 
-def _tell_queued(jobs: Sequence[Job], as_json: bool, as_csv: bool) -> None:
+def tell_queued(jobs: Sequence[Job], as_json: bool, as_csv: bool) -> None:
     rows = [
-        {"run": job.run.id, "task": job.task.id, "agent": job.candidate.name, "seed": job.run.seed, "status": job.run.status} for job in jobs
+        {"run": job.run.id, "task": job.task.id, "agent": job.name, "seed": job.run.seed, "status": job.run.status} for job in jobs
     ]
 
     def text() -> None:
@@ -166,46 +171,58 @@ def _tell_queued(jobs: Sequence[Job], as_json: bool, as_csv: bool) -> None:
 def _finish(store: Store, jobs: list[Job], place: str, engine: Engine, quiet: bool, as_json: bool, as_csv: bool) -> int:
     """Play the jobs, print the boards of their tasks, and say how it went."""
     try:
-        interrupted = _play(store, jobs, place, engine, quiet)
+        stopped = play(store, jobs, place, engine, quiet)
     finally:
         engine.close()
-    if interrupted is not None:
-        return _interrupted(store, interrupted, jobs, as_json)
-    boards = [read_board(store, number) for number in dict.fromkeys(job.run.task_id for job in jobs)]
-    entries = {job.run.id: next(e for e in store.entries(job.run.id) if e.candidate) for job in jobs}
-    played = {entry.agent_id for entry in entries.values()}
-    runs = [
-        {
-            "run": job.run.id, "uid": job.run.uid, "task": job.task.id, "agent": job.candidate.name, "seed": job.run.seed, "status": job.run.status,
-            "scenarios": job.task.n, "failures": entries[job.run.id].failures,
-            "error": None if job.error is None else {"code": job.error.code, "message": job.error.message, "hint": job.error.hint},
-        }
-        for job in jobs
-    ]  # fmt: skip
+    if stopped is not None:
+        return interrupted(store, stopped, jobs, as_json)
+    boards = [read_board(store, number) for number in dict.fromkeys(job.run.task_id for job in jobs if job.opponent is None)]
+    played = {next(e for e in store.entries(job.run.id) if e.candidate).agent_id for job in jobs if job.opponent is None}
+    runs = [played_line(store, job) for job in jobs]
 
     def text() -> None:
         for number, board in enumerate(boards):
             if number:
                 print()
             print_board(board, TOP, played)
-        _tell_failures(store, jobs, quiet)
+        for task in dict.fromkeys(job.task.id for job in jobs if job.opponent is not None):
+            print(f"the payoff matrix: arena crossplay -t {task}")
+        tell_failures(store, jobs, quiet)
 
     rows = [{"task": board["task"], **line} for board in boards for line in board["lines"]]
     deliver("arena.played/1", {"runs": runs, "boards": boards}, as_json, text, as_csv, rows)
+    return exit_code(jobs, runs)
+
+
+def played_line(store: Store, job: Job) -> dict[str, Any]:
+    """What became of a run. Failures are those of the judged agent, which its first entry has all of; in a match those of both agents."""
+    failures: dict[int, int] = {}
+    for entry in store.entries(job.run.id):
+        if entry.candidate:
+            failures.setdefault(entry.agent_id, entry.failures)
+    return {
+        "run": job.run.id, "uid": job.run.uid, "task": job.task.id, "agent": job.name, "seed": job.run.seed, "status": job.run.status,
+        "scenarios": job.task.n, "failures": sum(failures.values()),
+        "error": None if job.error is None else {"code": job.error.code, "message": job.error.message, "hint": job.error.hint},
+    }  # fmt: skip
+
+
+def exit_code(jobs: Sequence[Job], runs: Sequence[dict[str, Any]]) -> int:
+    """That of the first error, else whether an agent failed."""
     errors = [job.error for job in jobs if job.error is not None]
-    return errors[0].exit_code if errors else EXIT_FAILURES if any(entry.failures for entry in entries.values()) else 0
+    return errors[0].exit_code if errors else EXIT_FAILURES if any(run["failures"] for run in runs) else 0
 
 
-def _play(store: Store, jobs: Sequence[Job], place: str, engine: Engine, quiet: bool) -> Job | None:
+def play(store: Store, jobs: Sequence[Job], place: str, engine: Engine, quiet: bool) -> Job | None:
     """Play the jobs one after the other; the one that was interrupted. An error of one of several jobs is told and kept with it."""
     from arena.cli.progress import Watcher
     from arena.evaluation import execute
 
     with terminable(), redirect_stdout(sys.stderr), Watcher(quiet, [job.run.id for job in jobs], sum(job.task.n for job in jobs)) as watcher:
         for job in jobs:
-            watcher.begin(job.title, job.candidate.name, job.task.n)
+            watcher.begin(job.title, job.name, job.task.n)
             try:
-                job.run = execute(store, job.run, job.task, job.candidate, watcher.report, place, engine)
+                job.run = execute(store, job.run, job.task, job.candidate, watcher.report, place, engine, "", job.opponent)
             except KeyboardInterrupt:
                 return job
             except Exception as error:
@@ -233,7 +250,7 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _interrupted(store: Store, job: Job, jobs: Sequence[Job], as_json: bool) -> int:
+def interrupted(store: Store, job: Job, jobs: Sequence[Job], as_json: bool) -> int:
     row = store.run_row(job.run.id)
     rest = [other.run.id for other in jobs[jobs.index(job) :]]
     command = f"arena resume {' '.join(map(str, rest))}"
@@ -246,22 +263,27 @@ def _interrupted(store: Store, job: Job, jobs: Sequence[Job], as_json: bool) -> 
     return EXIT_INTERRUPTED
 
 
-def _tell_failures(store: Store, jobs: Sequence[Job], quiet: bool) -> None:
+def tell_failures(store: Store, jobs: Sequence[Job], quiet: bool) -> None:
     for job in jobs:
         lost = store.failures(job.run.id, limit=3)
         if lost:
             first = lost[0]
-            story = str(first["detail"]).split("\n")[0]
+            story, who = str(first["detail"]).split("\n")[0], _who(job, first["role"])
             notice(
-                f"run {job.run.id}: {job.candidate.name} failed scenario {first['scenario']} at step {first['step']} ({first['code']}): {story}",
+                f"run {job.run.id}: {who} failed scenario {first['scenario']} at step {first['step']} ({first['code']}): {story}",
                 quiet,
             )
             notice(f"  all of them: arena status {job.run.id}", quiet)
         for event in store.events(job.run.id):
             printed = str((event["data"] or {}).get("output", "")).strip().splitlines()
             if printed and event["code"] == "agent.output":
-                notice(f"run {job.run.id}: {job.candidate.name} printed {len(printed)} lines (arena show run {job.run.id}), the last ones:", quiet)
+                who = _who(job, event["data"]["role"])
+                notice(f"run {job.run.id}: {who} printed {len(printed)} lines (arena show run {job.run.id}), the last ones:", quiet)
                 notice("\n".join(f"  {line}" for line in printed[-PRINTED:]), quiet)
+
+
+def _who(job: Job, role: str) -> str:
+    return job.candidate.name if job.opponent is None or role == job.task.role else job.opponent.name
 
 
 def _print_plan(planned: list[dict[str, Any]], as_json: bool, as_csv: bool) -> None:

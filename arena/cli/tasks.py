@@ -43,7 +43,7 @@ def show_task(reference: str, as_json: bool) -> None:
         "statement": task.about["statement"], "references": task.about["references"], "digest": task.digest, "frozen": task.frozen is not None,
         "scenarios": task.n, "horizon": domain.horizon, "headline": task.headline, "normalise": task.normalise, "floor": task.floor,
         "bounded": task.bounded, "vectors": vectors, "groups": list(task.groups), "config": dict(task.config), "needs": spec.needs or None,
-        "candidates": [task.role], "fill": dict(task.fill),
+        "candidates": list(task.candidates or (task.role,)), "fill": dict(task.fill),
         "roles": [
             {
                 "role": role.name, "seats": role.seats,
@@ -58,10 +58,11 @@ def show_task(reference: str, as_json: bool) -> None:
             for m in domain.metrics_spec
         ],
     }  # fmt: skip
-    deliver("arena.task/1", document, as_json, lambda: _print_task(document))
+    frozen = {role: f"{name}, frozen (digest {task.description()['fill'][role][:12]})" for role, name in task.fill.items()}
+    deliver("arena.task/1", document, as_json, lambda: _print_task(document, frozen, task.pair, task.outcome))
 
 
-def _print_task(task: Json) -> None:
+def _print_task(task: Json, frozen: dict[str, str], pair: tuple[str, str] | None, outcome: str) -> None:
     print(f"{task['task']}   {task['summary']}")
     better = {1: "more is better", -1: "less is better", 0: ""}
     rows: list[tuple[str, object]] = [
@@ -79,6 +80,10 @@ def _print_task(task: Json) -> None:
         for mode in role["modes"]:
             seats = f" x {role['seats']}" if role["seats"] != 1 else ""
             rows.append((f"{role['role']}{seats}", f"mode {mode['mode']}: action {mode['action']}, sees {mode['observation']}"))
+    rows += [("judged", "plays " + " and ".join(task["candidates"]))] if len(task["roles"]) > 1 else []
+    rows += [(f"{role} is", who) for role, who in frozen.items()]
+    if pair is not None:
+        rows.append(("cross-play", f"{pair[0]} against {pair[1]}: " + (f"{outcome} says who wins" if outcome else "nobody wins or loses")))
     rows += [("groups", ", ".join(task["groups"]))] if task["groups"] else []
     rows += [("needs", task["needs"])] if task["needs"] else []
     rows += [(key, _short(value)) for key, value in task["config"].items()]

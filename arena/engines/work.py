@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -42,34 +42,35 @@ class Played:
 
 @dataclass(frozen=True)
 class Work:
-    """A run as its workers see it. `key` tells runs apart."""
+    """A run as its workers see it. `key` tells runs apart; `opponent` plays the other role of a match."""
 
     key: str
     task: Task
     candidate: Candidate
     seed: int
     device: str
+    opponent: Candidate | None = None
 
     @cached_property
     def packed(self) -> Packed:
         """The work in a form that travels. Raises ArenaError `engine.task` for a task that only this process knows."""
         if not self.task.reference:
             raise ArenaError("engine.task", f"{self.task.id} was made in this process, no other can make it", "use the engine `inline`")
-        agent = {f.name: getattr(self.candidate, f.name) for f in fields(Candidate) if f.name != "make"}
         root = settings.data_root()
         chosen = {"home": str(settings.home().resolve()), "data": str(root.resolve()) if root else None}
         chosen["isolation"] = settings.setting("isolation").value
-        return Packed(self.key, self.task.reference, self.task.digest, agent, self.seed, self.device, chosen)
+        agents = [_packed(self.candidate), *([] if self.opponent is None else [_packed(self.opponent)])]
+        return Packed(self.key, self.task.reference, self.task.digest, agents, self.seed, self.device, chosen)
 
 
 @dataclass(frozen=True)
 class Packed:
-    """`Work` on its way. settings: those of the driver, which count wherever the worker is."""
+    """`Work` on its way. agents: the candidate, and its opponent in a match; settings: those of the driver, which count wherever the worker is."""
 
     key: str
     task: str
     task_digest: str
-    agent: Mapping[str, Any]
+    agents: Sequence[Mapping[str, Any]]
     seed: int
     device: str
     settings: Mapping[str, str | None]
@@ -80,14 +81,22 @@ class Packed:
         task = registry.task(self.task)
         if task.digest != self.task_digest:
             raise ArenaError("infra.worker", f"{self.task} has other content at this worker", "give all machines the same code and data")
-        source = self.agent["source"]
-        if source is None:
-            candidate = registry.candidate(str(self.agent["spec"].get("reference", self.agent["name"])))
-            if candidate.digest != self.agent["digest"]:
-                raise ArenaError("infra.worker", f"{candidate.name} has other content at this worker", "give all machines the same code")
-        else:
-            candidate = Candidate(**self.agent, make=lambda: build(source))
-        return Work(self.key, task, candidate, self.seed, self.device)
+        candidate, *others = map(_unpacked, self.agents)
+        return Work(self.key, task, candidate, self.seed, self.device, *others)
+
+
+def _packed(candidate: Candidate) -> dict[str, Any]:
+    return {f.name: getattr(candidate, f.name) for f in fields(Candidate) if f.name != "make"}
+
+
+def _unpacked(agent: Mapping[str, Any]) -> Candidate:
+    source = agent["source"]
+    if source is not None:
+        return Candidate(**agent, make=lambda: build(source))
+    candidate = registry.candidate(str(agent["spec"].get("reference", agent["name"])))
+    if candidate.digest != agent["digest"]:
+        raise ArenaError("infra.worker", f"{candidate.name} has other content at this worker", "give all machines the same code")
+    return candidate
 
 
 def candidate_roles(task: Task) -> tuple[str, ...]:
@@ -95,15 +104,26 @@ def candidate_roles(task: Task) -> tuple[str, ...]:
     return task.candidates or (task.role,)
 
 
-def seat(task: Task, candidate: Candidate) -> dict[str, Player]:
-    """Fresh agents in all roles: the candidate in those that are judged, the task's frozen agents in the others. `leave` lets them go."""
+def cast(task: Task, candidate: Candidate, opponent: Candidate | None = None) -> dict[str, Candidate]:
+    """Who plays which role: the candidate those that are judged (in a match its opponent the second), the task's frozen agents the others."""
+    roles = dict.fromkeys(candidate_roles(task), candidate)
+    if opponent is not None:
+        assert task.pair is not None
+        roles[task.pair[1]] = opponent
+    return roles | {role: registry.candidate(reference) for role, reference in task.fill.items()}
+
+
+def seat(task: Task, candidate: Candidate, opponent: Candidate | None = None) -> dict[str, Player]:
+    """Fresh agents in all roles, as `cast` says. `leave` lets them go. An error names the `role` whose agent cannot be had in its context."""
     view = task.view
     agents: dict[str, Any] = {}
     try:
-        for role in candidate_roles(task):
-            agents[role] = candidate.enter(view)
-        for role, reference in task.fill.items():
-            agents[role] = registry.candidate(reference).enter(view)
+        for role, player in cast(task, candidate, opponent).items():
+            try:
+                agents[role] = player.enter(view)
+            except ArenaError as error:
+                error.context.setdefault("role", role)
+                raise
         return players(task.domain, agents)
     except BaseException:
         for agent in agents.values():
@@ -131,7 +151,7 @@ class Crew:
         work, began = self.work, time.perf_counter()
         if self.lineup is None:
             try:
-                self.lineup = seat(work.task, work.candidate)
+                self.lineup = seat(work.task, work.candidate, work.opponent)
             except ArenaError as error:
                 if not self.broken or error.code.split(".")[0] in ("run", "infra"):
                     raise
@@ -154,8 +174,9 @@ class Crew:
 def _unplayed(task: Task, chunk: Chunk, error: ArenaError) -> Episode:
     """A chunk that an agent could not even be made for again after it had broken down."""
     nothing = {m.name: np.full(chunk.n, np.nan) for m in task.domain.metrics_spec}
-    failures = [Failure(task.role, row, 0, "agent.died", error.message[:DETAIL]) for row in range(chunk.n)]
-    return Episode(nothing, {}, failures, {}, {task.role: error.message}, {})
+    role = str(error.context.get("role", task.role))
+    failures = [Failure(role, row, 0, "agent.died", error.message[:DETAIL]) for row in range(chunk.n)]
+    return Episode(nothing, {}, failures, {}, {role: error.message}, {})
 
 
 class Result(Protocol):

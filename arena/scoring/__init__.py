@@ -9,6 +9,7 @@ from arena.scoring.anchor import anchored, check_bound, check_gaps, flat_scenari
 from arena.scoring.bootstrap import Standing, interval, mean_draws, standing, standing_of_means
 from arena.scoring.compare import Comparison, Entrant, compare, compare_with_all
 from arena.scoring.overall import SuiteStanding, suite_standing
+from arena.scoring.payoff import Payoff, mean_payoff, payoffs
 from arena.scoring.power import scenarios_for_difference, scenarios_for_interval
 from arena.scoring.rank import Profile, Ranks, performance_profile, ranks
 from arena.scoring.ratings import Ratings, rate
@@ -17,6 +18,7 @@ from arena.scoring.summary import cvar10, iqm, wilson
 __all__ = [
     "Comparison",
     "Entrant",
+    "Payoff",
     "Profile",
     "Ranks",
     "Ratings",
@@ -32,6 +34,8 @@ __all__ = [
     "interval",
     "iqm",
     "mean_draws",
+    "mean_payoff",
+    "payoffs",
     "performance_profile",
     "ranks",
     "rate",

@@ -217,6 +217,21 @@ class Queries(Finishing):
             row["value"] = float(np.frombuffer(row["value"], "<f8")[0])
         return rows
 
+    def matches(self, task_id: int, roles: Sequence[str]) -> list[Json]:
+        """The matches of cross-play on a task between its two `roles`, in the order they were asked for: `run_id`, `status`, `seed`, `verified`,
+        `entry_id` (whose score is kept), `row_id` and `column_id` (agents), `row_failed` and `column_failed` (scenarios). [1]
+        """
+        row, column = entries.alias("row_entry"), entries.alias("column_entry")
+        query = (
+            select(runs.c.id.label("run_id"), runs.c.status, runs.c.seed, runs.c.verified, runs.c.config, row.c.id.label("entry_id"))
+            .add_columns(row.c.agent_id.label("row_id"), column.c.agent_id.label("column_id"))
+            .add_columns(row.c.failures.label("row_failed"), column.c.failures.label("column_failed"))
+            .join(row, and_(row.c.run_id == runs.c.id, row.c.role == roles[0]))
+            .join(column, and_(column.c.run_id == runs.c.id, column.c.role == roles[1]))
+            .where(runs.c.task_id == task_id, runs.c.ranked.is_(False))
+        )
+        return [row for row in self._dicts(query.order_by(runs.c.id)) if "opponent" in row.pop("config")]
+
     # ---- runs -----------------------------------------------------------------------------------------------------
 
     def runs(

@@ -162,18 +162,24 @@ def detail(run_id: int) -> None:
             return listing()
         timings, scores, failures = store.timings(run_id), scores_of(store, run), store.failures(run_id, limit=ROWS)
     st.session_state[f"state-{run_id}"] = run["state"]
-    judged = next(entry for entry in run["entries"] if entry["candidate"])
+    judged, *others = [entry for entry in run["entries"] if entry["candidate"]]
+    match = "opponent" in run["config"]
     back("All runs", "id")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(f"Run {run_id}", width="content")
         badge(run["state"])
         if not run["ranked"]:
             st.badge("unranked", color="gray")
-    st.text(f"{judged['agent']}@{judged['version']} on {run['task']}, seed {run['seed']}")
+    against = f" as {judged['role']} against {others[0]['agent']}@{others[0]['version']} as {others[0]['role']}" if match else ""
+    st.text(f"{judged['agent']}@{judged['version']}{against} on {run['task']}, seed {run['seed']}")
     with st.container(horizontal=True):
         link("agent", "Agent", ":material/smart_toy:", id=judged["agent_id"])
         link("task", "Task", ":material/flag:", id=run["task_id"])
-        link("leaderboard", "Board", ":material/leaderboard:", task=run["task_id"])
+        if match:
+            link("agent", "Opponent", ":material/smart_toy:", id=others[0]["agent_id"])
+            link("ratings", "All matches", ":material/grid_on:", task=run["task_id"])
+        else:
+            link("leaderboard", "Board", ":material/leaderboard:", task=run["task_id"])
     st.fragment(live, run_every="2s" if run["state"] in ("queued", "running") else None)(run_id)
     if failures:
         failures_of(run, failures)
@@ -224,7 +230,9 @@ def scores_of(store: Store, run: Json) -> tuple[pd.DataFrame, str] | None:
     frame = pd.DataFrame({"scenario": np.arange(len(vectors[what])), what: vectors[what]})
     frame["failed"] = ~np.isfinite(vectors.get(primary, vectors[what]))
     frame = frame.assign(**{k: v for k, v in vectors.items() if k != what})
-    played = np.isfinite(np.array(list(vectors.values()))).any(axis=0)
+    played = np.isfinite(np.array(list(vectors.values()))).any(axis=0)  # nor are matches that the opponent failed
+    if not played.any():
+        return None
     return frame[played].sort_values(what, ascending=spec[what]["direction"] > 0, kind="stable", ignore_index=True), what
 
 

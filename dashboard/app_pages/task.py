@@ -26,7 +26,7 @@ WIDTHS = (0.01, 0.02, 0.05)
 BINS = 30
 BETTER = {1: "more", -1: "less", 0: ""}
 ROLES = ("primary", "score", "constraint", "objective", "info")
-OURS = ("candidates", "fill", "groups", "about", "tasks")  # what the store adds to a task's configuration
+OURS = ("candidates", "fill", "groups", "about", "tasks", "crossplay")  # what the store adds to a task's configuration
 
 
 @st.cache_data(ttl=KEPT, max_entries=64, show_spinner=False)
@@ -135,12 +135,13 @@ with reading() as store:
     single, paired = (pd.DataFrame(), pd.DataFrame()) if whole or not task["agents"] else power(store, key, task["id"])
 
 spec, domain = registry.tasks().get(task["name"]), registry.domains().get(task["domain"])
-about = task["config"].get("about") or {}
+about, crossplay, fill = (task["config"].get(key) or {} for key in ("about", "crossplay", "fill"))
 st.subheader(elements.name(task["name"]))
 with st.container(horizontal=True):
     st.badge(task["tier"] if task["tier"] in ("tiny", "standard", "large", "real", "suite") else "other", icon=":material/flag:", color="blue")
     if spec is not None and not spec.ranked:
-        st.badge("for tests, not ranked", icon=":material/science:", color="gray")
+        words = "cross-play, not ranked" if crossplay else "for tests, not ranked"
+        st.badge(words, icon=":material/grid_on:" if crossplay else ":material/science:", color="gray")
     if spec is None and not whole:
         st.badge("not installed here", icon=":material/cloud_off:", color="orange")
 summary = about.get("summary") or (spec.summary if spec else domain.summary if domain and whole else "")
@@ -150,6 +151,12 @@ if about.get("statement"):
     st.text(about["statement"])
 if whole:
     st.text("The mean over the tasks below. An agent stands here only with all of them; each score first lies within -1 and 1.2.")
+for role, who in fill.items():
+    st.text(f"The role {role} is played by {told(who)}, which is frozen: another one would make another task.")
+if crossplay:
+    wins = f"{crossplay['outcome']} says who wins a match" if crossplay["outcome"] else "nobody wins or loses a match"
+    st.text(f"Two agents meet, as {' and '.join(crossplay['roles'])}; {wins}.")
+    elements.link("ratings", "Who met whom", ":material/grid_on:", task=task["name"])
 elements.link("leaderboard", f"Its board: {task['agents']:,} agents", ":material/leaderboard:", task=task["name"])
 
 primary = next((m for m in metrics if m["role"] == "primary"), None)
@@ -187,7 +194,7 @@ else:
         elements.table(table, f"{task['name']}-groups", "groups", {"mean gap": style.figure_column()}, height=300)
     settings = {key: plain(value) for key, value in task["config"].items() if key not in OURS}
     settings |= {"candidate plays": ", ".join(task["config"].get("candidates") or ())}
-    settings |= {f"{role} is played by": who for role, who in (task["config"].get("fill") or {}).items()}
+    settings |= {f"{role} is played by": who for role, who in fill.items()}
     with st.expander("Configuration", icon=":material/settings:"):
         table = pd.DataFrame({"what": list(settings), "value": [told(value) for value in settings.values()]})
         elements.table(table, f"{task['name']}-configuration", "configuration", {"value": st.column_config.TextColumn(width="large")})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ ODD_AGENTS = (
     "=1+1,'quote\"",
 )
 ODD_TASK = "odd/<i>task</i> *x* :smile:-v1"
+ODD_DUEL = "odd/<i>duel</i> *x* :smile:-v1"
+DUEL = "dom/duel-v1"
 ODD_CARD = "# A card\n<img src=x onerror=alert(1)> [click](javascript:x) :red[x] $y$\n\n- **not bold**"
 
 
@@ -90,6 +93,50 @@ def odd(store: Store) -> None:
     store.event(run, "warning", "agent.crash", "<b>message</b> [x](javascript:y) :tada:")
     row = {"entry_id": entry, "scenario": 0, "step": 1, "code": "agent.crash", "detail": "<b>detail</b>\n**two**"}
     store.write(lambda connection: connection.execute(schema.failures.insert(), [row]))
+
+
+def duels(store: Store, agents: Sequence[str] = ("left", "right"), task: str = DUEL, n: int = 40, outcome: str | None = "won", seeds: int = 1) -> int:
+    """Complete matches of all ordered pairs of agents on a task of `n` scenarios; agent k is better than agent k - 1. Returns the task."""
+    record = task_record(task, n)
+    config = {**record.config, "candidates": ["row"], "crossplay": {"roles": ["row", "column"], "outcome": outcome}}
+    task_id = store.ensure_task(replace(record, config=config, metrics=(*METRICS[:2], MetricRecord("won", "", 0, "info"))))
+    metric_ids = {m["name"]: m["id"] for m in store.metrics(task_id)}
+    environment = store.ensure_environment({"python": "3.11", "cpu": "one", "packages": {"numpy": "2.1"}})
+    numbers, now, rng = _agents(store, agents, ""), time.time_ns() // 1000, np.random.default_rng(n)
+    skill = np.linspace(-0.3, 0.3, len(agents))
+
+    def load(connection: Connection) -> None:
+        run = connection.scalar(select(func.max(schema.runs.c.id))) or 0
+        entry = connection.scalar(select(func.max(schema.entries.c.id))) or 0
+        rows: dict[str, list[dict[str, Any]]] = {table: [] for table in ("runs", "entries", "chunks", "measurements")}
+        for seed, a, b in np.ndindex(seeds, len(agents), len(agents)):
+            run, entry = run + 1, entry + 2
+            content = digest(f"match {run}")
+            gap = skill[a] - skill[b] + (rng.normal(0, 0.3, n) if a != b else 0 * rng.normal(0, 0.3, n))
+            config = {"task": task, "reference": agents[a], "opponent": agents[b]}
+            rows["runs"].append(
+                {
+                    "id": run, "uid": content[:32], "task_id": task_id, "request_digest": content, "lineup_digest": content, "seed": seed,
+                    "ranked": False, "status": "complete", "chunk_size": n, "n_chunks": 1, "n_done": 1, "environment_id": environment,
+                    "config": config, "created": now, "started": now, "finished": now, "verified": None,
+                }
+            )  # fmt: skip
+            rows["entries"] += [
+                {
+                    "id": entry - 1 + k, "run_id": run, "role": role, "seat": -1, "agent_id": numbers[agent], "candidate": True, "mode": "bid",
+                    "level": "inline", "status": "complete", "failures": 0, "decision_ns_total": 10**6, "decisions": 10**3, "peak_rss": 10**8,
+                }
+                for k, (role, agent) in enumerate((("row", a), ("column", b)))
+            ]  # fmt: skip
+            rows["chunks"].append({"run_id": run, "chunk": 0, "start": 0, "n": n, "attempt": 1, "seconds": 1.5, "recording_digest": None})
+            values = {"score": np.clip(gap, -1, 1), "value": 1 + gap, "won": (1 + np.sign(gap)) / 2}
+            rows["measurements"] += [
+                {"entry_id": entry - 1, "metric_id": metric_ids[name], "start": 0, "n": n, "vals": pack(vector)} for name, vector in values.items()
+            ]
+        _insert(connection, rows)
+
+    store.write(load)
+    return task_id
 
 
 BUILDERS = {"empty": empty, "failed": failed, "single": single, "many": many, "odd": odd}

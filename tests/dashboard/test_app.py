@@ -36,7 +36,7 @@ for page in sys.argv[2:]:
 
 def test_the_pages_are_those_of_the_navigation() -> None:
     listed = re.findall(r'^    "(\w+)": \("', APP.read_text(), re.MULTILINE)
-    assert sorted(listed) == PAGES == ["agent", "compare", "leaderboard", "overview", "queue", "register", "run", "scenario", "task"]
+    assert sorted(listed) == PAGES == ["agent", "compare", "leaderboard", "overview", "queue", "ratings", "register", "run", "scenario", "task"]
 
 
 def test_no_page_loads_torch(home: Path) -> None:

@@ -45,7 +45,8 @@ WRITING = {
     "db": ("db", "check"),
     "exported": ("export", "--all", "-o", "x.arena.zip"),
 }
-ELSEWHERE = {"converted", "imported", "frozen", "training", "files", "bench", "dashboard", "new", "solved"}  # in the tests of these commands
+# in the tests of these commands
+ELSEWHERE = {"converted", "crossplay", "imported", "frozen", "training", "files", "bench", "dashboard", "new", "solved"}
 
 
 @pytest.mark.parametrize("name", [*READING, *WRITING])

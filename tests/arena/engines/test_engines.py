@@ -202,7 +202,7 @@ def test_a_worker_whose_task_differs_does_not_play_it(tiny, local):
     with pytest.raises(ArenaError, match="has other content at this worker"):
         local.submit(work, Chunk(0, 0, 4), lambda step: None).result(60)
     work = Work("other agent", tiny, registry.candidate("pid"), 0, "cpu")
-    work.__dict__["packed"] = replace(work.packed, agent={**work.packed.agent, "digest": "1" * 64})
+    work.__dict__["packed"] = replace(work.packed, agents=[{**work.packed.agents[0], "digest": "1" * 64}])
     with pytest.raises(ArenaError, match="pid has other content"):
         local.submit(work, Chunk(0, 0, 4), lambda step: None).result(60)
 
