@@ -25,13 +25,14 @@ Plan = tuple[NDArray[Any], NDArray[np.bool_] | None]  # order [B, T] (node ids, 
 class Seen:
     """The instances of B rows as the first observation shows them, cut to their n nodes (items in kp). What a problem lacks is empty.
 
-    coords [B, n, 2]; matrix [B, n, n] (atsp); demand [B, n] (cvrp, and the weights of kp); prize [B, n] (op, and the values of kp)
+    points [B, n, 2], or matrix [B, n, n] (atsp, and where distances are explicit)
+    demand [B, n] (cvrp, and the weights of kp); prize [B, n] (op, and the values of kp)
     capacity [B] int64; budget [B]; metric [B] index into distances.METRICS; legal [B, n] nodes with a legal first move
     seeds [B] int64: each row's own luck, whatever the batch
     """
 
     problem: str
-    coords: Floats
+    points: Floats
     matrix: Floats
     demand: Integers
     prize: Integers
@@ -48,11 +49,20 @@ class Seen:
     def n(self) -> int:
         return self.legal.shape[1]
 
+    @property
+    def coords(self) -> Floats:
+        """The points. Raises ArenaError `agent.incompatible` where distances are a matrix."""
+        if self.matrix.shape[1]:
+            raise ArenaError(
+                "agent.incompatible", "the distances are a matrix: nobody knows where the nodes lie", "choose an agent of distances alone"
+            )
+        return self.points
+
     def distances(self, row: int) -> Floats:
         """[n, n] float64 of one row; rounded as its metric says."""
-        if self.problem == "atsp":
+        if self.matrix.shape[1]:
             return self.matrix[row]
-        return matrix(METRICS[int(self.metric[row])], torch.from_numpy(self.coords[row])).numpy()
+        return matrix(METRICS[int(self.metric[row])], torch.from_numpy(self.points[row])).numpy()
 
 
 class Planner(Agent):
@@ -129,12 +139,13 @@ def read(problem: str, obs: Observation, seeds: Integers, rows: NDArray[np.bool_
     def column(name: str) -> NDArray[Any]:
         return np.asarray(obs[name].numpy(force=True)[rows])
 
+    explicit = "matrix" in obs
     nodes = none if problem == "atsp" else np.ascontiguousarray(column("nodes")[:, :n])
     last = none.astype(np.int64) if problem in ("tsp", "atsp") else np.ascontiguousarray(np.rint(nodes[..., -1]).astype(np.int64))
     return Seen(
         problem=problem,
-        coords=np.zeros((len(mask), 0, 2)) if problem in ("atsp", "kp") else np.ascontiguousarray(nodes[..., :2]),
-        matrix=np.ascontiguousarray(column("matrix")[:, :n, :n]) if problem == "atsp" else np.zeros((len(mask), 0, 0)),
+        points=np.zeros((len(mask), 0, 2)) if explicit or problem == "kp" else np.ascontiguousarray(nodes[..., :2]),
+        matrix=np.ascontiguousarray(column("matrix")[:, :n, :n]) if explicit else np.zeros((len(mask), 0, 0)),
         demand=last if problem in ("cvrp", "kp") else none.astype(np.int64),
         prize=last if problem == "op" else np.rint(nodes[..., 0]).astype(np.int64) if problem == "kp" else none.astype(np.int64),
         capacity=column("full_capacity" if problem == "cvrp" else "capacity") if problem in ("cvrp", "kp") else np.zeros(len(mask), np.int64),

@@ -40,7 +40,7 @@ def evaluate(problem: str, scenario: Instances, order: Tensor, via: Tensor | Non
         nothing = torch.zeros_like(value)
         return Evaluation(value.double(), nothing.double(), once & (weight <= scenario.capacity), nothing + 1)
     through = via.bool() & chosen if via is not None and via.shape[1] else torch.zeros_like(chosen)
-    length = _length(problem, scenario, node, chosen, through)
+    length = _length(scenario, node, chosen, through)
     inside = torch.where(chosen, (node < scenario.size[:, None]) & (node > 0), True).all(1)
     if problem == "op":
         value = torch.where(chosen, scenario.prize.gather(1, node), 0).sum(1) + scenario.prize[:, 0]
@@ -62,7 +62,7 @@ def _width(scenario: Instances) -> int:
     return max(scenario.coords.shape[1], scenario.matrix.shape[1], scenario.demand.shape[1])
 
 
-def _length(problem: str, scenario: Instances, node: Tensor, chosen: Tensor, through: Tensor) -> Tensor:
+def _length(scenario: Instances, node: Tensor, chosen: Tensor, through: Tensor) -> Tensor:
     """[B] the closed way from node 0 along the chosen nodes, by way of node 0 where `through` says so."""
     home = torch.zeros_like(node[:, :1])
     last = torch.where(chosen, torch.arange(node.shape[1], device=node.device), -1).amax(1)  # position of the last choice
@@ -70,7 +70,7 @@ def _length(problem: str, scenario: Instances, node: Tensor, chosen: Tensor, thr
     end = torch.where(last >= 0, node.gather(1, last.clamp(min=0)[:, None])[:, 0], 0)[:, None]
 
     def edge(a: Tensor, b: Tensor) -> Tensor:
-        if problem == "atsp":
+        if scenario.matrix.shape[1]:
             rows = torch.arange(len(a), device=a.device)[:, None]
             return scenario.matrix[rows, a, b]
         first, second = (scenario.coords.gather(1, ends[..., None].expand(-1, -1, 2)) for ends in (a, b))

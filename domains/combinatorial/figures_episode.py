@@ -97,7 +97,7 @@ def played(task: Task, scenario: Instances, index: int, actions: Mapping[str, ND
 
 
 def draw(task: Task, index: int, actions: Mapping[str, NDArray[np.generic]]) -> dict[str, go.Figure]:
-    """Figures of one recorded episode by name: `tour` (tsp, op), `routes` and `difference` (cvrp), `matrix` (atsp), `packing` (kp).
+    """Figures of one recorded episode by name: `tour` (tsp, op), `routes` and `difference` (cvrp), `matrix` (nodes without a place), `packing` (kp).
 
     Raises ArenaError `task.index`, `figure.actions`, `verify.actions`.
     """
@@ -111,7 +111,7 @@ def view(task: Task, index: int, actions: Mapping[str, NDArray[np.generic]], kno
     found, problem = played(task, scenario, index, actions), domain.problem
     known = known or best_of(task, index)
     best = None if known is None else solution(problem, scenario, *known)
-    if xy is None and problem not in ("atsp", "kp"):
+    if xy is None and scenario.coords.shape[1]:
         xy = scenario.coords[0].numpy()
         if METRICS[int(scenario.metric)] == "GEO":  # the first column is the latitude
             xy = xy[:, ::-1]
@@ -261,7 +261,7 @@ def _depot(view: View) -> Layer:
 
 
 def matrix(view: View) -> Picture:
-    """ATSP: costs with rows and columns in the order of the tour, so that its arcs lie beside the diagonal; those of the best known as discs."""
+    """Costs with rows and columns in the order of the tour, so that its arcs lie beside the diagonal; those of the best known as discs."""
     order = [0, *view.found.nodes]
     costs = view.scenario.matrix[0].numpy()[np.ix_(order, order)].copy()
     np.fill_diagonal(costs, np.nan)

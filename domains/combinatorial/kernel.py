@@ -14,6 +14,7 @@ kp       item          heavier than the capacity left     value of j            
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,8 +26,10 @@ from torch import Tensor
 from arena.domain import Domain, Metric, Mode, Outcome, Record, Role
 from domains.combinatorial.checker import evaluate
 from domains.combinatorial.distances import METRICS, distance, measure
-from domains.combinatorial.loops import NO_LEFT, NO_VIA, NOTHING, READ, advance
+from domains.combinatorial.loops import advance
 
+Array = np.ndarray[Any, Any]
+Arrays = list[Array]
 Problem = Literal["tsp", "atsp", "cvrp", "op", "kp"]
 PROBLEMS: tuple[Problem, ...] = ("tsp", "atsp", "cvrp", "op", "kp")
 MAXIMISED = ("op", "kp")
@@ -38,9 +41,9 @@ class Instances(Record):
     """The scenario: an instance of one problem. What a problem does not have has width 0."""
 
     size: Tensor  # [B] int64, nodes of the row (items in KP), the depot included; at most N
-    coords: Tensor  # [B, N, 2] float64 (tsp, cvrp, op), else [B, 0, 2]
+    coords: Tensor  # [B, N, 2] float64 (tsp, cvrp, op) unless distances are explicit, else [B, 0, 2]
     metric: Tensor  # [B] int64, how distances follow from coords: index into distances.METRICS
-    matrix: Tensor  # [B, N, N] float64 (atsp; diagonal 0), else [B, 0, 0]
+    matrix: Tensor  # [B, N, N] float64 (atsp, and where distances are explicit; diagonal 0), else [B, 0, 0]
     demand: Tensor  # [B, N] int64 (cvrp; depot 0) or the items' weights (kp), else [B, 0]
     capacity: Tensor  # [B] int64 (cvrp: of a vehicle; kp: of the knapsack), else 0
     prize: Tensor  # [B, N] int64 (op; also of the depot) or the items' values (kp), else [B, 0]
@@ -66,13 +69,15 @@ class Combinatorial(Domain):
     """Build a shortest tour, cheapest routes or the most valuable choice, one node at a time.
 
     problem: which of the five; n: length N of the node array; metrics: whether rows may have rounded distances (files), told in `metric`
+    explicit: whether distances are a matrix (always in atsp); then nobody is told where nodes lie
     """
 
     name = "combinatorial"
     version = 1
 
-    def __init__(self, problem: Problem, n: int, metrics: bool = False) -> None:
-        self.problem, self.n, self.metrics_told = problem, n, metrics
+    def __init__(self, problem: Problem, n: int, metrics: bool = False, explicit: bool = False) -> None:
+        self.problem, self.n, self.metrics_told, self.explicit = problem, n, metrics, explicit or problem == "atsp"
+        self.columns = (0 if self.explicit or problem == "kp" else 2) + {"cvrp": 1, "op": 1, "kp": 2}.get(problem, 0)  # of `nodes`
         self.maximise = problem in MAXIMISED
         self.objectives = ("value",) if self.maximise else ("cost",)
         self.actions = 2 * n if problem == "cvrp" else n
@@ -81,13 +86,16 @@ class Combinatorial(Domain):
         seen = self._spaces()
         self.roles = (Role("planner", (Mode("step", seen, spaces.Discrete(self.actions)),)),)
         self.metrics_spec = metrics_of(problem)
+        self._instance: tuple[Instances, Arrays] | None = None
+        self._state: tuple[Partial, Arrays] | None = None
 
     def _spaces(self) -> spaces.Dict:
         n, big = self.n, float(2**53)
-        far = spaces.Box(-np.inf, np.inf, (n, {"tsp": 2, "kp": 2}.get(self.problem, 3)), np.float64)
+        entries: dict[str, spaces.Space[Any]] = {"matrix": spaces.Box(0.0, np.inf, (n, n), np.float64)} if self.explicit else {}
+        if self.columns:
+            entries["nodes"] = spaces.Box(-np.inf, np.inf, (n, self.columns), np.float64)
         place = {name: spaces.Box(0, n - 1, (), np.int64) for name in ("origin", "dest")}
         whole = spaces.Box(0, int(big), (), np.int64)
-        entries: dict[str, spaces.Space[Any]] = {"matrix": spaces.Box(0.0, np.inf, (n, n), np.float64)} if self.problem == "atsp" else {"nodes": far}
         if self.problem != "kp":
             entries |= place
         if self.problem in ("cvrp", "kp"):
@@ -117,7 +125,9 @@ class Combinatorial(Domain):
 
     def observe(self, scenario: Instances, state: Partial) -> dict[str, Tensor]:
         """The instance, whole and constant, and what remains of it: `action_mask` tells which nodes. Raw units, node 0 the depot."""
-        seen = {"matrix": scenario.matrix} if self.problem == "atsp" else {"nodes": self.nodes(scenario)}
+        seen = {"matrix": scenario.matrix} if self.explicit else {}
+        if self.columns:
+            seen["nodes"] = self.nodes(scenario)
         if self.problem != "kp":
             seen |= {"origin": state.origin, "dest": torch.zeros_like(state.origin)}
         if self.problem in ("cvrp", "kp"):
@@ -131,11 +141,13 @@ class Combinatorial(Domain):
         return {**seen, "action_mask": state.mask}
 
     def nodes(self, scenario: Instances) -> Tensor:
-        """[B, N, F] float64: x, y and demand (cvrp) or prize (op); value and weight (kp)."""
+        """[B, N, F] float64: x and y unless distances are explicit, then demand (cvrp) or prize (op); value and weight (kp)."""
         if self.problem == "kp":
             return torch.stack((scenario.prize, scenario.demand), -1).double()
-        extra = {"cvrp": scenario.demand, "op": scenario.prize}.get(self.problem)
-        return scenario.coords if extra is None else torch.cat((scenario.coords, extra[..., None].double()), -1)
+        if self.problem == "tsp":
+            return scenario.coords
+        last = (scenario.demand if self.problem == "cvrp" else scenario.prize)[..., None].double()
+        return last if self.explicit else torch.cat((scenario.coords, last), -1)
 
     def step(self, scenario: Instances, state: Partial, action: Tensor) -> tuple[Partial, Outcome]:
         """Go to a node, or pack an item. Raises ValueError for an action that is no legal one of a row still running."""
@@ -176,19 +188,23 @@ class Combinatorial(Domain):
         return after, Outcome(reward[:, None], reward.new_empty(len(reward), 0), after.done)
 
     def _compiled_step(self, scenario: Instances, state: Partial, action: Tensor) -> tuple[Partial, Outcome]:
-        """`_step` in one call instead of torch's forty: what a step of few rows costs is calls."""
-        own = [_array(tensor) for tensor in (action, state.free, state.mask, state.origin, state.order, state.done, state.count)]
-        read = READ[self.problem]
-        instance = [_array(getattr(scenario, name)) if name in read else empty for name, empty in NOTHING.items()]
-        load, depot = self.problem in ("cvrp", "op", "kp"), self.problem == "cvrp"
-        left, via = _array(state.left) if load else NO_LEFT, _array(state.via) if depot else NO_VIA
-        found = advance(PROBLEMS.index(self.problem), *own, left, via, *instance)
+        """`_step` in one call instead of torch's forty: what a step of few rows costs is calls.
+
+        For the same reason the arrays of the last instance and state are kept: a view of a tensor's memory costs as much as moving a row.
+        """
+        instance, own = self._instance, self._state
+        if instance is None or instance[0] is not scenario:
+            place, limit = "matrix" if self.explicit else "coords", "budget" if self.problem == "op" else "capacity"
+            self._instance = instance = scenario, _arrays(scenario, ("size", place, "demand", limit, "prize"))
+        if own is None or own[0] is not state:
+            own = state, _arrays(state, Partial.__slots__)
+        found = advance(PROBLEMS.index(self.problem), self.explicit, _array(action), *own[1], *instance[1])
         if found is None:
             self._playing(state, action)  # raises: says which action of which row
-        reward, free, mask, origin, order, done, count = map(torch.from_numpy, found[:7])
-        left, via = torch.from_numpy(found[7]) if load else state.left, torch.from_numpy(found[8]) if depot else state.via
-        after = Partial(free, mask, origin, left, order, via, done, count)
-        return after, Outcome(reward, reward.new_empty(len(reward), 0), done)
+        reward, *arrays = found
+        after = Partial(*map(torch.from_numpy, arrays))
+        self._state = after, arrays
+        return after, Outcome(torch.from_numpy(reward), torch.empty(len(reward), 0, dtype=torch.float64), after.done)
 
     def metrics(self, scenario: Instances, state: Partial) -> dict[str, Tensor]:
         """What the solution so far is worth, recomputed in float64 from the order of the nodes by a checker that shares no code with `step`."""
@@ -214,8 +230,12 @@ class Combinatorial(Domain):
         if self.problem == "kp":
             return free & (scenario.demand <= left[:, None])
         if self.problem == "op":
-            here = scenario.coords[torch.arange(len(origin), device=origin.device), origin]
-            detour = self._distance(scenario, here[:, None], scenario.coords) + self._distance(scenario, scenario.coords, scenario.coords[:, :1])
+            rows = torch.arange(len(origin), device=origin.device)
+            if self.explicit:
+                detour = scenario.matrix[rows, origin] + scenario.matrix[:, :, 0]
+            else:
+                here = scenario.coords[rows, origin][:, None]
+                detour = self._distance(scenario, here, scenario.coords) + self._distance(scenario, scenario.coords, scenario.coords[:, :1])
             slack = 1e-9 * scenario.budget.abs().clamp(min=1.0)
             return free & (detour <= (left + slack)[:, None])
         return free
@@ -223,7 +243,7 @@ class Combinatorial(Domain):
     def _between(self, scenario: Instances, a: Tensor, b: Tensor) -> Tensor:
         """[B] float64, the way from node a [B] to node b [B]."""
         rows = torch.arange(len(a), device=a.device)
-        if self.problem == "atsp":
+        if self.explicit:
             return scenario.matrix[rows, a, b]
         return self._distance(scenario, scenario.coords[rows, a], scenario.coords[rows, b])
 
@@ -262,9 +282,13 @@ class Combinatorial(Domain):
         return playing
 
 
-def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
+def _array(tensor: Tensor) -> Array:
     """Its memory, in the one layout that the loops are compiled for."""
     return tensor.contiguous().numpy()
+
+
+def _arrays(record: Record, names: Sequence[str]) -> Arrays:
+    return [_array(getattr(record, name)) for name in names]
 
 
 def _shown(mask: Tensor, done: Tensor) -> Tensor:

@@ -13,62 +13,44 @@ from numba import njit
 from numpy.typing import NDArray
 
 TSP, ATSP, CVRP, OP, KP = range(5)  # places in kernel.PROBLEMS
-READ = {  # what of the instance a problem's step reads; for the rest it gets NOTHING, because every view of a tensor costs a microsecond
-    "tsp": ("size", "coords"),
-    "atsp": ("size", "matrix"),
-    "cvrp": ("size", "coords", "demand", "capacity"),
-    "op": ("coords", "prize", "budget"),
-    "kp": ("demand", "prize"),
-}
-NOTHING: dict[str, NDArray[Any]] = {
-    "size": np.zeros(0, np.int64),
-    "coords": np.zeros((0, 0, 2)),
-    "matrix": np.zeros((0, 0, 0)),
-    "demand": np.zeros((0, 0), np.int64),
-    "capacity": np.zeros(0, np.int64),
-    "prize": np.zeros((0, 0), np.int64),
-    "budget": np.zeros(0),
-}
-NO_LEFT, NO_VIA = np.zeros(0, np.int64), np.zeros((0, 0), np.bool_)
 
 
 @njit(cache=True)
-def _way(problem: int, coords: NDArray[Any], matrix: NDArray[Any], r: int, a: int, b: int) -> float:
+def _way(place: NDArray[Any], explicit: bool, r: int, a: int, b: int) -> float:
     """From node a to node b of row r."""
-    if problem == ATSP:
-        return matrix[r, a, b]
-    x, y = coords[r, a, 0] - coords[r, b, 0], coords[r, a, 1] - coords[r, b, 1]
+    if explicit:
+        return place[r, a, b]
+    x, y = place[r, a, 0] - place[r, b, 0], place[r, a, 1] - place[r, b, 1]
     return np.sqrt(x * x + y * y)
 
 
 @njit(cache=True)
 def advance(
     problem: int,
-    action: NDArray[Any],  # from here on the arrays of Instances and Partial under their names there
-    free: NDArray[Any],
+    explicit: bool,  # whether `place` is the matrix of distances
+    action: NDArray[Any],
+    free: NDArray[Any],  # from here on the arrays of Partial, in its order
     mask: NDArray[Any],
     origin: NDArray[Any],
+    left: NDArray[Any],
     order: NDArray[Any],
+    via: NDArray[Any],
     done: NDArray[Any],
     count: NDArray[Any],
-    left: NDArray[Any],
-    via: NDArray[Any],
-    size: NDArray[Any],
-    coords: NDArray[Any],
-    matrix: NDArray[Any],
+    size: NDArray[Any],  # from here on those of Instances
+    place: NDArray[Any],  # coords or matrix
     demand: NDArray[Any],
-    capacity: NDArray[Any],
+    limit: NDArray[Any],  # capacity or budget
     prize: NDArray[Any],
-    budget: NDArray[Any],
 ) -> Any:
-    """reward [B, 1], then the new free, mask, origin, order, done, count, left and via; None where an action is not legal."""
+    """reward [B, 1], then the new arrays of Partial; None where an action is not legal."""
     rows, nodes = free.shape
     for r in range(rows):
         if not (0 <= action[r] < mask.shape[1] and (done[r] or mask[r, action[r]])):
             return None
     reward = np.zeros((rows, 1))
-    free, mask, origin, order = free.copy(), mask.copy(), origin.copy(), order.copy()
-    done, count, left, via = done.copy(), count.copy(), left.copy(), via.copy()
+    free, mask, origin, left = free.copy(), mask.copy(), origin.copy(), left.copy()
+    order, via, done, count = order.copy(), via.copy(), done.copy(), count.copy()
     for r in range(rows):
         if done[r]:
             continue
@@ -77,38 +59,38 @@ def advance(
         if problem == CVRP:
             through, j = j & 1 == 1, j >> 1
             via[r, k] = through
-            left[r] = (capacity[r] if through else left[r]) - demand[r, j]
+            left[r] = (limit[r] if through else left[r]) - demand[r, j]
         elif problem == KP:
             left[r] -= demand[r, j]
         elif problem == OP:
-            left[r] -= _way(problem, coords, matrix, r, o, j)
+            left[r] -= _way(place, explicit, r, o, j)
         free[r, j], order[r, k], count[r] = False, j, k + 1
         if problem != KP:
             origin[r] = j
         if problem == OP or problem == KP:
             reward[r, 0] = prize[r, j] + (prize[r, 0] if problem == OP and k == 0 else 0)
-            most = left[r] + (1e-9 * max(abs(budget[r]), 1.0) if problem == OP else 0.0)
+            most = left[r] + (1e-9 * max(abs(limit[r]), 1.0) if problem == OP else 0.0)
             over = True
             for i in range(nodes):
                 if problem == KP:
                     fits = free[r, i] and demand[r, i] <= left[r]
                 else:
-                    fits = free[r, i] and _way(problem, coords, matrix, r, j, i) + _way(problem, coords, matrix, r, i, 0) <= most
+                    fits = free[r, i] and _way(place, explicit, r, j, i) + _way(place, explicit, r, i, 0) <= most
                 mask[r, i] = fits
                 over = over and not fits
         else:
             over = k + 1 >= size[r] - 1
             if through:
-                way = _way(problem, coords, matrix, r, o, 0) + _way(problem, coords, matrix, r, 0, j)
+                way = _way(place, explicit, r, o, 0) + _way(place, explicit, r, 0, j)
             else:
-                way = _way(problem, coords, matrix, r, o, j)
-            reward[r, 0] = -(way + _way(problem, coords, matrix, r, j, 0) if over else way)
+                way = _way(place, explicit, r, o, j)
+            reward[r, 0] = -(way + _way(place, explicit, r, j, 0) if over else way)
             if problem == CVRP:
-                mask[r, 2 * j + 1] = False
+                mask[r, 2 * j + 1], room = False, left[r]
                 for i in range(nodes):
-                    mask[r, 2 * i] = free[r, i] and demand[r, i] <= left[r]
+                    mask[r, 2 * i] = free[r, i] and demand[r, i] <= room
             else:
                 mask[r, j] = False
         if over:
             done[r] = mask[r, 0] = True
-    return reward, free, mask, origin, order, done, count, left, via
+    return reward, free, mask, origin, left, order, via, done, count

@@ -26,19 +26,23 @@ def greedy(problem: str, obs: Mapping[str, Tensor]) -> Tensor:
     mask, rows = obs["action_mask"].bool(), torch.arange(len(obs["action_mask"]), device=obs["action_mask"].device)
     if problem == "kp":
         return _first_best(obs["nodes"][..., 0] / obs["nodes"][..., 1], mask)
-    if problem == "atsp":
-        return _first_best(-obs["matrix"][rows, obs["origin"]], mask)
-    points = obs["nodes"][..., :2]
-    metric = obs.get("metric", torch.zeros_like(rows))
-    away = distance(metric, points[rows, obs["origin"]][:, None], points)
-    if problem == "tsp":
-        return _first_best(-away, mask)
+    if problem in ("tsp", "atsp"):
+        return _first_best(-_away(obs, obs["origin"]), mask)
     if problem == "op":
-        return _first_best(obs["nodes"][..., 2] / away, mask)
+        return _first_best(obs["nodes"][..., -1] / _away(obs, obs["origin"]), mask)
     direct, through = mask.view(len(rows), -1, 2).unbind(-1)
-    near = _first_best(-away, direct)
-    home = _first_best(-distance(metric, points[:, :1], points), through)
+    near = _first_best(-_away(obs, obs["origin"]), direct)
+    home = _first_best(-_away(obs, obs["dest"]), through)
     return torch.where(direct.any(1), 2 * near, 2 * home + 1)
+
+
+def _away(obs: Mapping[str, Tensor], origin: Tensor) -> Tensor:
+    """[B, N] from the node origin [B] to every other."""
+    rows = torch.arange(len(origin), device=origin.device)
+    if "matrix" in obs:
+        return obs["matrix"][rows, origin]
+    points = obs["nodes"][..., :2]
+    return distance(obs.get("metric", torch.zeros_like(rows)), points[rows, origin][:, None], points)
 
 
 def _first_best(key: Tensor, legal: Tensor) -> Tensor:

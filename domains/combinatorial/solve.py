@@ -1,6 +1,6 @@
 """`arena solve`: one file of the user's (.tsp, .atsp, .vrp, .oplib, also .gz) as a task of one scenario, and what an agent made of it.
 
-Distances that a .tsp gives as a matrix are played on the `atsp` kernel. The best solution known comes from a solution file beside the instance
+A .tsp that gives its distances as a matrix is played as `atsp`. The best solution known comes from a solution file beside the instance
 (NAME.sol, NAME.opt.tour, NAME.tour), its value else from the table of known instances; where there is neither, the textbook rule is the measure.
 """
 
@@ -109,8 +109,9 @@ def _load(path: str, rounding: Rounding | None = None) -> OwnFile:
     place = Path(unquote(path.removeprefix("file://"))) if path.startswith("file://") else Path(path).expanduser()
     raw = read(place, rounding)
     scenario = instances_of([raw])
-    problem: Problem = "atsp" if raw.matrix is not None else raw.problem
-    domain = Combinatorial(problem, raw.n, metrics=problem != "atsp")
+    explicit = raw.matrix is not None
+    problem: Problem = "atsp" if explicit and raw.problem == "tsp" else raw.problem
+    domain = Combinatorial(problem, raw.n, metrics=not explicit, explicit=explicit)
     built = textbook(domain, scenario)
     measure = float(evaluate(problem, scenario, built.order, built.via).cost)
     known, value, source, wrong = _best(place, raw, rounding is not None)

@@ -158,20 +158,17 @@ def arrays_of(path: Path) -> dict[str, NDArray[Any]]:
 def instances_of(raws: Sequence[RawInstance], n: int | None = None) -> Instances:
     """The kernel's record of instances of one problem, padded at the end to n nodes (the longest, where none is given); `best` is NaN.
 
-    Explicit distances become `matrix`: such a tsp is played as atsp. Raises ArenaError `data.mixed`, `data.size` or `data.unsupported`.
+    Explicit distances become `matrix`: such a tsp is played as atsp. Raises ArenaError `data.mixed` or `data.size`.
     """
     kinds = {(raw.problem if raw.problem != "atsp" else "tsp", raw.matrix is not None) for raw in raws}
     if len(kinds) != 1:
         names = ", ".join(sorted(f"{problem}{' with a matrix' if explicit else ''}" for problem, explicit in kinds)) or "no instance"
         raise ArenaError("data.mixed", f"one batch of {names}", "give instances of one problem, all with coordinates or all with a matrix")
-    ((problem, explicit),) = kinds
+    ((_, explicit),) = kinds
     longest = max(raw.n for raw in raws)
     width = n or longest
     if width < longest or width > LONGEST:
         raise ArenaError("data.size", f"an instance of {longest} nodes in a batch of width {width}", f"use at least {longest}, at most {LONGEST}")
-    if explicit and problem != "tsp":
-        first = raws[0]
-        raise ArenaError("data.unsupported", f"{first.name} is a {problem} with a matrix of distances", "play a .vrp or .oplib with coordinates")
 
     def padded(name: str, dims: int = 1) -> NDArray[Any] | None:
         values = [getattr(raw, name) for raw in raws]

@@ -8,23 +8,28 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from domains.combinatorial.kernel import Combinatorial
+from domains.combinatorial.kernel import PROBLEMS, Combinatorial
 from domains.combinatorial.scenarios import instances
 
 SEEDS = st.integers(0, 2**32 - 1)
 PATHS = ("compiled", "torch")
+KINDS = (*PROBLEMS, "cvrp by matrix", "op by matrix")  # a problem, and how its distances are given where both ways are played
 
 
-def world(problem, n, path="compiled", metrics=False):
-    """The domain; in torch on the CPU too, where `path` says so."""
-    domain = Combinatorial(problem, n, metrics)
+def world(kind, n, path="compiled"):
+    """The domain of one of KINDS; in torch on the CPU too, where `path` says so."""
+    domain = Combinatorial(kind.split()[0], n, explicit="by matrix" in kind)
     if path == "torch":
         domain._compiled_step = domain._step
     return domain
 
 
-def small(problem, rows, n, seed, padded=True):
-    """Random instances of at most n nodes (a depot included), tight enough that rows end early; rows of several sizes where padded."""
+def small(kind, rows, n, seed, padded=True):
+    """Random instances of at most n nodes (a depot included), tight enough that rows end early; rows of several sizes where padded.
+
+    Matrices are neither symmetric nor do they keep the triangle inequality.
+    """
+    problem, explicit = kind.split()[0], "by matrix" in kind
     rng = np.random.default_rng(seed)
     size = rng.integers(3, n + 1, rows) if padded else np.full(rows, n)
     inside = np.arange(n) < size[:, None]
@@ -33,13 +38,14 @@ def small(problem, rows, n, seed, padded=True):
     common = {"size": size, "best": rng.uniform(1.0, 9.0, rows)}
     if problem == "tsp":
         return instances(coords=coords, **common)
+    where = {"matrix": rng.random((rows, n, n)) * ~np.eye(n, dtype=bool)} if explicit or problem == "atsp" else {"coords": coords}
     if problem == "atsp":
-        return instances(matrix=rng.random((rows, n, n)) * ~np.eye(n, dtype=bool), **common)
+        return instances(**where, **common)
     if problem == "cvrp":
         number[:, 0] = 0
-        return instances(coords=coords, demand=number, capacity=rng.integers(9, 25, rows), **common)
+        return instances(**where, demand=number, capacity=rng.integers(9, 25, rows), **common)
     if problem == "op":
-        return instances(coords=coords, prize=number, budget=rng.uniform(0.1, 2.5, rows), **common)
+        return instances(**where, prize=number, budget=rng.uniform(0.1, 2.5, rows), **common)
     weight = np.where(inside, rng.integers(1, 10, (rows, n)), 99)
     return instances(prize=number, demand=weight, capacity=rng.integers(0, 30, rows), **common)
 
@@ -63,7 +69,8 @@ def walk(domain, scenario, seed=0):
 class ByHand:
     """One row in plain Python: sets, floats and the table of the module's docstring."""
 
-    def __init__(self, problem, scenario, row):
+    def __init__(self, kind, scenario, row):
+        problem = kind.split()[0]
         self.problem, self.size = problem, int(scenario.size[row])
         self.rest = set(range(0 if problem == "kp" else 1, self.size))
         self.here, self.first, self.s = 0, True, {name: tensor[row].tolist() for name, tensor in scenario.tensors().items()}
@@ -71,7 +78,7 @@ class ByHand:
         self.over = False
 
     def way(self, a, b):
-        if self.problem == "atsp":
+        if self.s["matrix"]:
             return self.s["matrix"][a][b]
         return math.dist(self.s["coords"][a], self.s["coords"][b])
 

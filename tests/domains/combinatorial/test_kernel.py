@@ -11,48 +11,48 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from combinatorial_worlds import PATHS, SEEDS, ByHand, small, walk, world
+from combinatorial_worlds import KINDS, PATHS, SEEDS, ByHand, small, walk, world
 from hypothesis import given, settings
 
 from domains.combinatorial.checker import evaluate
 from domains.combinatorial.distances import METRICS
-from domains.combinatorial.kernel import PROBLEMS, Combinatorial
+from domains.combinatorial.kernel import Combinatorial
 from domains.combinatorial.scenarios import instances
 
 DATA = Path(os.environ.get("ARENA_DATA", Path(__file__).parents[4] / "shared" / "data")) / "combinatorial"
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=20, deadline=None)
 @given(seed=SEEDS)
-def test_every_step_by_hand(problem, path, seed):
-    scenario = small(problem, 4, 8, seed)
-    domain = world(problem, 8, path)
+def test_every_step_by_hand(kind, path, seed):
+    scenario = small(kind, 4, 8, seed)
+    domain = world(kind, 8, path)
     actions, states, outcomes = walk(domain, scenario, seed)
     for row in range(4):
-        hand = ByHand(problem, scenario, row)
+        hand = ByHand(kind, scenario, row)
         for action, before, after, outcome in zip(actions, states, states[1:], outcomes, strict=False):
             shown = set(before.mask[row].nonzero()[:, 0].tolist())
             assert shown == (({0} if hand.over else hand.legal()) or {0})
             assert float(outcome.reward[row, 0]) == pytest.approx(hand.choose(int(action[row])), abs=1e-12)
             assert bool(outcome.terminated[row]) == hand.over == bool(after.done[row])
             assert float(after.left[row]) == pytest.approx(hand.left, abs=1e-12)
-            if problem != "kp":
+            if domain.problem != "kp":
                 assert int(after.origin[row]) == hand.here
             assert set(after.free[row].nonzero()[:, 0].tolist()) == hand.rest
         chosen = states[-1].order[row][states[-1].order[row] >= 0].tolist()
         assert len(chosen) == len(set(chosen)) == int(states[-1].count[row])
 
 
-@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=20, deadline=None)
 @given(seed=SEEDS)
-def test_both_ways_of_stepping_agree(problem, seed):
+def test_both_ways_of_stepping_agree(kind, seed):
     """Compiled loops and torch: whatever is discrete to the bit, lengths to the last place (torch's square root is not correctly rounded)."""
-    scenario = small(problem, 6, 9, seed)
-    actions, states, outcomes = walk(world(problem, 9), scenario, seed)
-    other = world(problem, 9, "torch")
+    scenario = small(kind, 6, 9, seed)
+    actions, states, outcomes = walk(world(kind, 9), scenario, seed)
+    other = world(kind, 9, "torch")
     state = other.reset(scenario)
     for action, wanted, outcome in zip(actions, states[1:], outcomes, strict=True):
         state, found = other.step(scenario, state, action)
@@ -159,19 +159,19 @@ def test_kp_ends_when_nothing_fits(path):
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=15, deadline=None)
 @given(seed=SEEDS)
-def test_rewards_add_up_to_the_metric(problem, path, seed):
-    scenario = small(problem, 8, 9, seed)
-    domain = world(problem, 9, path)
+def test_rewards_add_up_to_the_metric(kind, path, seed):
+    scenario = small(kind, 8, 9, seed)
+    domain = world(kind, 9, path)
     _, states, outcomes = walk(domain, scenario, seed)
     total = torch.stack([outcome.reward[:, 0] for outcome in outcomes]).sum(0)
     found = domain.metrics(scenario, states[-1])
     assert set(found) == {metric.name for metric in domain.metrics_spec}
-    if problem == "op":  # where nothing is in reach nothing is rewarded, though the tour stands at the depot and has its prize
+    if domain.problem == "op":  # where nothing is in reach nothing is rewarded, though the tour stands at the depot and has its prize
         total = torch.where(states[0].done, scenario.prize[:, 0].double(), total)
-    worth = found["value"] if problem in ("op", "kp") else -found["cost"]
+    worth = found["value"] if domain.problem in ("op", "kp") else -found["cost"]
     torch.testing.assert_close(worth, total, rtol=1e-13, atol=0)
     assert bool((found["feasible"] == 1).all())
 

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from combinatorial_worlds import PATHS, SEEDS, small, walk, width, world
+from combinatorial_worlds import KINDS, PATHS, SEEDS, small, walk, width, world
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import SyncVectorEnv
 from hypothesis import given, settings
@@ -25,12 +25,12 @@ TINY = {"tsp": 20, "atsp": 20, "cvrp": 20, "op": 20, "kp": 50}
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=10, deadline=None)
 @given(seed=SEEDS)
-def test_a_batch_is_its_rows_one_by_one(problem, path, seed):
-    scenario = small(problem, 5, 9, seed)
-    domain = world(problem, 9, path)
+def test_a_batch_is_its_rows_one_by_one(kind, path, seed):
+    scenario = small(kind, 5, 9, seed)
+    domain = world(kind, 9, path)
     actions, states, outcomes = walk(domain, scenario, seed)
     whole = domain.metrics(scenario, states[-1])
     for row in range(5):
@@ -46,10 +46,10 @@ def test_a_batch_is_its_rows_one_by_one(problem, path, seed):
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("problem", PROBLEMS)
-def test_padding_changes_nothing(problem, path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_changes_nothing(kind, path):
     """The same instances in a wider array, its surplus filled with tempting rubbish, play as they do in their own width."""
-    scenario = small(problem, 6, 7, 11, padded=False)
+    scenario = small(kind, 6, 7, 11, padded=False)
     rng = np.random.default_rng(0)
     extra = 4
 
@@ -68,7 +68,7 @@ def test_padding_changes_nothing(problem, path):
         prize=padded(scenario.prize, 1),
         size=torch.full((6,), 7),
     )
-    narrow_world, wide_world = world(problem, 7, path), world(problem, 7 + extra, path)
+    narrow_world, wide_world = world(kind, 7, path), world(kind, 7 + extra, path)
     actions, states, outcomes = walk(narrow_world, scenario)
     state = wide_world.reset(wide)
     for action, wanted, outcome in zip(actions, states[1:], outcomes, strict=True):
@@ -81,11 +81,11 @@ def test_padding_changes_nothing(problem, path):
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("problem", PROBLEMS)
-def test_a_row_that_is_over_stays_over(problem, path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_that_is_over_stays_over(kind, path):
     """Rows end at different steps; then only entry 0 is shown, whatever is played is ignored, nothing is rewarded, nothing moves."""
-    scenario = small(problem, 24, 9, 2)
-    domain = world(problem, 9, path)
+    scenario = small(kind, 24, 9, 2)
+    domain = world(kind, 9, path)
     state = domain.reset(scenario)
     ended, ends = torch.zeros(24, dtype=torch.bool), set()
     rng = np.random.default_rng(0)
@@ -125,10 +125,10 @@ def test_nothing_feasible_at_the_start_is_said_by_the_first_step(problem, path):
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("problem", PROBLEMS)
-def test_step_changes_none_of_its_inputs(problem, path):
-    scenario = small(problem, 6, 8, 1)
-    domain = world(problem, 8, path)
+@pytest.mark.parametrize("kind", KINDS)
+def test_step_changes_none_of_its_inputs(kind, path):
+    scenario = small(kind, 6, 8, 1)
+    domain = world(kind, 8, path)
     actions, _, _ = walk(domain, scenario)
     state = domain.reset(scenario)
     for action in actions:
@@ -141,13 +141,13 @@ def test_step_changes_none_of_its_inputs(problem, path):
         state = after
 
 
-@pytest.mark.parametrize("problem", PROBLEMS)
-def test_memory_in_another_layout_plays_the_same(problem):
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_in_another_layout_plays_the_same(kind):
     """Column-major and broadcast series, as slices of a larger record may be."""
-    scenario = small(problem, 4, 7, 8, padded=False)
+    scenario = small(kind, 4, 7, 8, padded=False)
     other = scenario.map(lambda tensor: torch.stack((tensor, tensor), -1)[..., 0])
     assert any(not tensor.is_contiguous() for tensor in other.tensors().values())
-    domain = world(problem, 7)
+    domain = world(kind, 7)
     actions, states, _ = walk(domain, scenario)
     state = domain.reset(other).map(lambda tensor: torch.stack((tensor, tensor), -1)[..., 0])
     for action, wanted in zip(actions, states[1:], strict=True):
@@ -167,23 +167,25 @@ class Luck(Agent):
         return torch.where(obs["action_mask"].bool(), torch.as_tensor(luck), -1.0).argmax(1)
 
 
-def toy(problem, n=8):
+def toy(kind, n=8):
     """A task of 12 small instances."""
-    domain = Combinatorial(problem, n)
+    domain = world(kind, n)
 
     def draw(split, indices, seeds):
-        rows = [small(problem, 1, n, seed % 2**32) for seed in seeds]
+        rows = [small(kind, 1, n, seed % 2**32) for seed in seeds]
         return replace(
             type(rows[0])(**{name: torch.cat([row.tensors()[name] for row in rows]) for name in rows[0].tensors()}), best=torch.ones(len(rows))
         )
 
     vectors = {"ref0": np.ones(12), "ref1": np.zeros(12)}
-    return Task(f"combinatorial/toy-{problem}-v1", domain, "tiny", 12, {"problem": problem}, lambda task: vectors, draw=draw, bounded=False)
+    return Task(
+        f"combinatorial/toy-{domain.problem}-v1", domain, "tiny", 12, {"problem": domain.problem}, lambda task: vectors, draw=draw, bounded=False
+    )
 
 
-@pytest.mark.parametrize("problem", PROBLEMS)
-def test_a_replay_finds_what_was_played(problem):
-    task = toy(problem)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_replay_finds_what_was_played(kind):
+    task = toy(kind)
     lineup = players(task.domain, {"planner": Luck()})
     episode = rollout(task.domain, task.scenarios, lineup, task=task.view, ids=torch.arange(12))
     assert not episode.failures and episode.actions["planner"].dtype == np.int8
@@ -191,9 +193,9 @@ def test_a_replay_finds_what_was_played(problem):
     assert all(np.array_equal(again[name], value) for name, value in episode.metrics.items()) and (again["feasible"] == 1).all()
 
 
-@pytest.mark.parametrize("problem", PROBLEMS)
-def test_gymnasium_accepts_it_and_rows_restart_one_by_one(problem):
-    task = toy(problem)
+@pytest.mark.parametrize("kind", KINDS)
+def test_gymnasium_accepts_it_and_rows_restart_one_by_one(kind):
+    task = toy(kind)
     longest = int(walk(task.domain, task.scenarios)[1][-1].count.argmax())
     env = ArenaEnv(task, split="test", index=longest)
 

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,31 @@ def test_a_matrix_is_played_as_atsp(tmp_path):
     check_plays(registry.candidate("nearest-neighbour"), task)
     with pytest.raises(ArenaError, match="does not play"):
         check_plays(registry.candidate("ratio-greedy"), task)
+
+
+def by_matrix(text: str) -> str:
+    """The text of a file whose coordinates are rounded to the same distances in a lower triangle, and only drawn."""
+    before, points, after = re.split(r"NODE_COORD_SECTION\n((?:\d+ .*\n)+?)(?=[A-Z])", text)
+    xy = np.array([line.split()[1:] for line in points.splitlines()], float)
+    rows = [[int(np.hypot(*(xy[i] - xy[j])) + 0.5) for j in range(i)] for i in range(1, len(xy))]
+    weights = "\n".join(" ".join(map(str, row)) for row in rows)
+    header = before.replace("EUC_2D", "EXPLICIT\nEDGE_WEIGHT_FORMAT : LOWER_ROW")
+    return f"{header}EDGE_WEIGHT_SECTION\n{weights}\n{after.replace('EOF', '')}DISPLAY_DATA_SECTION\n{points}EOF\n"
+
+
+@pytest.mark.parametrize(("name", "text", "actions"), [("r.vrp", ROUTES, (2, 4, 7, 8)), ("o.oplib", PRIZES, (1, 2))])
+def test_routes_and_prizes_by_a_matrix_are_played_as_by_the_points(tmp_path, name, text, actions):
+    (tmp_path / "points").mkdir()
+    plain, task = task_of(written(tmp_path / "points", name, text)), task_of(written(tmp_path, name, by_matrix(text)))
+    assert task.domain.problem == plain.domain.problem and task.domain.explicit and "distances in a matrix" in task.summary
+    assert (task.id, task.measure) == (plain.id, plain.measure)
+    found, wanted = judged(task, *actions), judged(plain, *actions)
+    assert (found.value, found.nodes, found.feasible) == (wanted.value, wanted.nodes, True)
+    assert set(solve.figures(found)) == set(solve.figures(wanted))
+    undrawn = task_of(written(tmp_path, f"undrawn-{name}", by_matrix(text).split("DISPLAY")[0] + "EOF\n"))
+    assert set(solve.figures(judged(undrawn, *actions))) == {"matrix"}
+    for agent in ("nearest-neighbour", "savings", "pyvrp") if name == "r.vrp" else ("prize-ratio", "prize-insertion", "pyvrp"):
+        check_plays(registry.candidate(agent), task)
 
 
 def test_routes_are_judged_and_written(tmp_path):
