@@ -122,16 +122,42 @@ def test_a_plan_has_the_cost(arena, llm, server):
     assert plain["cost"] is None
 
 
+def wait_for(server, questions):
+    deadline = time.monotonic() + 120
+    while len(server.bodies) < questions and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def test_ctrl_c_does_not_wait_for_answers(process, arena, llm, server):
+    server.reply = loopback.slow(30, loopback.says("J"))
+    running = process("run", "-t", TASK, "-a", llm, wait=False)
+    wait_for(server, 1)
+    start = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=25)
+    assert running.returncode == 130 and time.monotonic() - start < 20 and "arena resume 1" in told and "Traceback" not in told
+    server.reply = loopback.answers(changing)
+    assert arena("resume", "1").code == 0 and states(arena) == ["complete"]
+
+
+def test_a_model_under_a_name_of_its_own(arena, llm, server, home):
+    assert arena("register", llm, "--name", "my-model").code == 0
+    asked = len(server.bodies)
+    assert arena("run", "-t", TASK, "-a", "my-model").code == 0 and board(arena)
+    assert len(server.bodies) == asked  # the check has asked all of it
+    with open_store(None, home, read_only=True) as store:
+        entry = store.entries(1)[0]
+        row = store.agent(entry.agent_id)
+    assert row.name == "my-model" and Reader(find(row.spec, TASK, "player", 0)).summary().calls == 200
+
+
 def test_after_a_crash_no_answer_is_asked_for_again(process, arena, llm, server, home, tmp_path, monkeypatch):
     server.reply = loopback.slow(0.05, loopback.answers(changing))
     running = process("run", "-t", TASK, "-a", llm, "--chunk", "5", wait=False)
-    deadline = time.monotonic() + 60
-    while len(server.bodies) < 30 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for(server, 30)
     running.send_signal(signal.SIGKILL)
     running.communicate()
-    before = len(server.bodies)
-    assert 30 <= before < 120
+    assert 30 <= len(server.bodies) < 120
     server.reply = loopback.answers(changing)
     shutil.copytree(home / "chat", tmp_path / "later" / "chat")  # a home without the run, which is the dead process's for a minute yet
     monkeypatch.setenv("ARENA_HOME", str(tmp_path / "later"))
