@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from dashboard_stores import odd
+from dashboard_stores import ODD_AGENTS, ODD_DUEL, duels, odd
 
 from arena import settings
 from arena.cli import main
+from arena.cli.payoffs import rate_pool
 from arena.store import open_store
 
 BAD = Path(__file__).parents[2] / "agents_bad"
@@ -54,6 +55,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         settings._flags.clear()
     with open_store(None, home) as store:
         odd(store)
+        rate_pool(store, duels(store, ODD_AGENTS, ODD_DUEL))
     words = [sys.executable, "-c", COMMAND, "dashboard", "--port", "0", "--no-browser", "--with-worker", "--json"]
     log = (folder / "log").open("w")
     server = subprocess.Popen(words, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=log, text=True)

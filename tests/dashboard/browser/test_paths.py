@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from dashboard_stores import ODD_AGENTS, ODD_TASK
+from dashboard_stores import ODD_AGENTS, ODD_DUEL, ODD_TASK
 
 from arena.store import open_store
 
 TASK = "bidding/tiny-v1"
-EVERY = ("", "leaderboard", "compare", "run?id=4", "scenario?task=bidding/tiny-v1&i=2&run=4", "agent", "task", "register", "queue")
+EVERY = ("", "leaderboard", "compare", "run?id=4", "scenario?task=bidding/tiny-v1&i=2&run=4", "agent", "task", "ratings", "register", "queue")
 
 
 def query(visit) -> dict[str, list[str]]:
@@ -134,8 +134,32 @@ def test_registering_from_the_form_to_the_board(visit, world, server) -> None:
     assert "keen" in {row["agent"] for row in rows}
 
 
+def test_a_pool_is_picked_and_a_cell_leads_to_its_run(visit) -> None:
+    visit.go(f"ratings?task={ODD_DUEL}")
+    page = visit.page
+    assert page.locator("[data-testid=stPlotlyChart] .main-svg").count() >= 2 * 3  # matrix, means, ratings
+    page.locator("[data-testid=stPlotlyChart]").first.hover()
+    page.get_by_text("has 1000").wait_for()
+    page.get_by_role("button", name=re.compile("^Remove")).first.or_(page.locator("[data-baseweb=tag] [role=presentation]").first).click()
+    page.get_by_text("This pool has not been rated yet.").wait_for()
+    visit.settle()
+    assert len(query(visit)["a"]) == len(ODD_AGENTS) - 1 and "Pairs played: 25 of 25." in page.get_by_test_id("stMain").inner_text()
+    page.reload()
+    visit.settle()
+    assert "Pairs played: 25 of 25." in page.get_by_test_id("stMain").inner_text()
+    with page.expect_download() as download:
+        page.get_by_test_id("stDownloadButton").filter(has_text="CSV").first.get_by_role("button").click()
+    rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
+    assert len(rows) == 25 and {row["row"] for row in rows} < set(ODD_AGENTS)
+    visit.go(rows[1]["run"])
+    text = page.get_by_test_id("stMain").inner_text()
+    assert f"{rows[1]['row']}@1 as row against {rows[1]['column']}@1 as column" in text
+    page.get_by_role("link", name="All matches").click()
+    page.wait_for_url("**/ratings*")
+
+
 def test_markup_stays_text(visit) -> None:
-    for path in (f"leaderboard?task={ODD_TASK}", f"scenario?task={ODD_TASK}", "run", "agent", f"task?id={ODD_TASK}"):
+    for path in (f"leaderboard?task={ODD_TASK}", f"scenario?task={ODD_TASK}", "run", "agent", f"task?id={ODD_TASK}", f"ratings?task={ODD_DUEL}"):
         visit.go(path)
         for made in ("b", "i", "u", "script[src]", "img[src*='127.0.0.1']", "a[href^=javascript]", "[style*='color: red']"):
             found = visit.page.locator(f"[data-testid=stMain] {made}")
