@@ -256,3 +256,27 @@ def test_the_estimate_is_what_a_run_without_shared_answers_takes(task, llm, serv
     play(task, agent)
     asked = sum(tokens_in(body["messages"]) for body in server.bodies)
     assert len(server.bodies) == 400 and tokens == pytest.approx(asked, rel=0.02)
+
+
+def test_two_models_play_each_other_each_in_its_own_seat(llm, server):
+    """Cross-play: what was read in the answers of a role is what that role has played, and the two are told mirrored histories."""
+    game = registry.task("repeated_games/crossplay-v1")
+    server.reply = answers(lambda text: re.search(r"only: ([A-Z])", text)[1])  # whatever is listed first
+    seats = {"row": llm(), "column": llm()}
+    rows = list(range(4))
+    scenario = game.sample("test", rows)
+    episode = rollout(game.domain, scenario, players(game.domain, seats), task=game.view, ids=torch.tensor(rows))
+    assert not episode.failures and (episode.actions["row"][..., 0] == scenario.order.numpy().T).all()
+    for role, agent in seats.items():
+        reader = Reader(path_of(module.TARGET, agent.parameters, game.id, role, 0))
+        for row in rows:
+            said = [letters_of(scenario, row).index(call.choice) for call in reader.calls(row)]
+            assert said == episode.actions[role][:, row, 0].tolist() and len(said) == 10
+        last = reader.calls(0)[-1].messages[0]["content"]
+        own = re.findall(r"you chose \w+ ([A-Z]) and", last)
+        assert [letters_of(scenario, 0)[action] for action in episode.actions[role][:9, 0, 0]] == own
+        reader.close()
+
+
+def letters_of(scenario, row):
+    return [chr(ord("A") + label) for label in scenario.labels[row].tolist()]
