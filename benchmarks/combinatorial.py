@@ -26,7 +26,8 @@ from torch import Tensor
 
 from agents.combinatorial.bq_decode import given, greedy, whole
 from agents.combinatorial.bq_net import SHAPES, BqNet, features
-from domains.combinatorial.bench import one_thread, played, recorded, world
+from arena.speed import one_thread
+from domains.combinatorial.bench import played, recorded, world
 from domains.combinatorial.kernel import Combinatorial, Instances
 
 CASES = [("tsp", 1024, 2.0), ("cvrp", 1024, 1.2), ("tsp", 1, 2.2), ("cvrp", 1, 1.6)]  # problem, batch, how many times RL4CO's rate is the goal

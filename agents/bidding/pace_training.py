@@ -12,7 +12,6 @@ Update u draws from its own stream of (seed, u): an interrupted run goes on bit 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from agents.bidding.pace_slot import PlaySlot, Slot
 from arena.digest import digest
 from arena.errors import ArenaError
 from arena.learning.checkpoints import load_checkpoint, save_checkpoint
+from arena.learning.resuming import moment_shapes, moments, progress, restore_moments, write_log
 from arena.task import TaskView
 from domains.bidding.bounds import lp_bound
 from domains.bidding.generator import SHIFT_RANGE
@@ -181,37 +181,16 @@ def train(task: TaskView, *, seed: int, updates: int | None, folder: Path, log: 
 def _save(folder: Path, config: dict[str, Any], model: PaceModel, optimizer: torch.optim.Adam | None, lines: list[dict[str, float]]) -> None:
     parts = {"model": model.state_dict()}
     if optimizer is not None:
-        state = optimizer.state_dict()["state"]
-        parts["optimizer"] = {f"{which}.{name}": tensor for which, entry in state.items() for name, tensor in entry.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        parts["optimizer"] = moments(optimizer)
+    write_log(folder, lines)
     save_checkpoint(folder, config, parts)
 
 
 def _resume(folder: Path, run: dict[str, Any], model: PaceModel, optimizer: torch.optim.Adam) -> tuple[int, float, list[dict[str, float]]]:
     """Load an unfinished run of this kind into model and optimizer: updates done, seconds spent, its log."""
-    if not (folder / "config.json").exists():
-        return 0, 0.0, []
-    shapes = {"model": model.shapes()}
-    config = load_checkpoint(folder, SPEC, shapes).config
-    if config["run"] != run:
-        pairs = [(key, config["run"].get(key), value) for key, value in run.items()]
-        different = ", ".join(f"{key} {there!r} instead of {value!r}" for key, there, value in pairs if there != value)
-        raise ArenaError("train.folder", f"{folder} holds another training run: {different}", "choose another folder, or train as that run did")
-    done = int(config["done"])
-    lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
-    if done < run["updates"]:
-        slots = {f"{i}.{name}": shape for i, p in enumerate(model.parameters()) for name, shape in _moments(p).items()}
-        found = load_checkpoint(folder, SPEC, {**shapes, "optimizer": slots})
+    done, seconds, lines = progress(folder, SPEC, run, "update")
+    if 0 < done < run["updates"]:
+        found = load_checkpoint(folder, SPEC, {"model": model.shapes(), "optimizer": moment_shapes(model.parameters())})
         model.load_state_dict(found.parts["model"])
-        state = optimizer.state_dict()
-        for key, tensor in found.parts["optimizer"].items():
-            which, name = key.split(".")
-            state["state"].setdefault(int(which), {})[name] = tensor
-        optimizer.load_state_dict(state)
-    return done, float(config["seconds"]), [line for line in lines if line["update"] <= done]
-
-
-def _moments(parameter: Tensor) -> dict[str, tuple[int, ...]]:
-    shape = tuple(parameter.shape)
-    return {"step": (), "exp_avg": shape, "exp_avg_sq": shape}
+        restore_moments(optimizer, found.parts["optimizer"])
+    return done, seconds, lines

@@ -7,7 +7,6 @@ labelled instances kept apart, their mean gap to the label.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -27,6 +26,7 @@ from agents.combinatorial.bq_labels import EFFORT, load_labels, make_labels
 from agents.combinatorial.bq_net import SHAPES, BqNet, Shape, seen, spec
 from arena.errors import ArenaError
 from arena.learning.checkpoints import load_checkpoint, save_checkpoint
+from arena.learning.resuming import moment_shapes, moments, progress, restore_moments, write_log
 from domains.combinatorial.kernel import Instances
 from domains.combinatorial.scenarios import instances
 
@@ -209,37 +209,18 @@ class Learner:
         problem, shape = self.net.problem, self.net.shape
         parts = {"model": {name: tensor.half() if finished else tensor for name, tensor in self.average.state_dict().items()}}
         if not finished:
-            state = self.optimizer.state_dict()["state"]
-            moments = {f"{which}.{name}": tensor for which, entry in state.items() for name, tensor in entry.items()}
-            parts |= {"raw": self.teacher.state_dict(), "optimizer": moments, **more}
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+            parts |= {"raw": self.teacher.state_dict(), "optimizer": moments(self.optimizer), **more}
+        write_log(folder, lines)
         save_checkpoint(folder, {"spec": spec(problem), "shape": shape.to_dict(), **config}, parts)
 
     def resume(self, folder: Path, run: dict[str, Any], **more: nn.Module) -> tuple[int, float, list[dict[str, float]]]:
         """Load an unfinished run of this kind, further parts too: steps done, seconds spent, its log."""
-        if not (folder / "config.json").exists():
-            return 0, 0.0, []
-        config = load_checkpoint(folder, spec(self.net.problem), {}).config
-        if config["run"] != run:
-            pairs = [(key, config["run"].get(key), value) for key, value in run.items()]
-            different = ", ".join(f"{key} {there!r} instead of {value!r}" for key, there, value in pairs if there != value)
-            raise ArenaError("train.folder", f"{folder} holds another training run: {different}", "choose another folder, or train as that run did")
-        done = int(config["done"])
-        lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
-        if done < run["steps"]:
-            slots = {}
-            for i, parameter in enumerate(self.teacher.parameters()):
-                shape = tuple(parameter.shape)
-                slots |= {f"{i}.step": (), f"{i}.exp_avg": shape, f"{i}.exp_avg_sq": shape}
+        done, seconds, lines = progress(folder, spec(self.net.problem), run, "step")
+        if 0 < done < run["steps"]:
             modules: dict[str, nn.Module] = {"model": self.average, "raw": self.teacher, **more}
             wanted = {part: {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()} for part, module in modules.items()}
-            found = load_checkpoint(folder, spec(self.net.problem), {**wanted, "optimizer": slots})
+            found = load_checkpoint(folder, spec(self.net.problem), {**wanted, "optimizer": moment_shapes(self.teacher.parameters())})
             for part, module in modules.items():
                 module.load_state_dict(found.parts[part])
-            state = self.optimizer.state_dict()
-            for key, tensor in found.parts["optimizer"].items():
-                which, name = key.split(".")
-                state["state"].setdefault(int(which), {})[name] = tensor
-            self.optimizer.load_state_dict(state)
-        return done, float(config["seconds"]), [line for line in lines if line["step"] <= done]
+            restore_moments(self.optimizer, found.parts["optimizer"])
+        return done, seconds, lines

@@ -8,8 +8,7 @@ machine others use too; a repeat that takes many seconds is done once. Agents ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import process_time
 from typing import Any
@@ -24,6 +23,7 @@ from arena.agent import Agent, Brief
 from arena.faces.gymnasium import ArenaEnv
 from arena.rollout import players, rollout
 from arena.seeds import scenario_seeds
+from arena.speed import Row, one_thread, row, seconds
 from arena.task import Task, TaskView
 from domains.bidding.bounds import lp_bound
 from domains.bidding.generator import generate
@@ -31,7 +31,6 @@ from domains.bidding.history import Floats, History, Integers
 from domains.bidding.kernel import Auctions, Bidding
 from domains.bidding.scenarios import auctions, history
 
-Row = dict[str, Any]
 DEMO = ("ss-mdp", "mcpc", "lin(b0=10)", "rlb")  # the four bidders of the published demo, with the slope it tuned for campaign 2997
 DEMO_AUCTIONS = 156_063  # the test log of campaign 2997
 
@@ -40,7 +39,7 @@ def figures(small: bool = False) -> list[Row]:
     """Rows `what`, `value`, `unit`, `target`, `ok` (None without a target), `peer` (the plain loop's figure or None) and `ratio`: how many
     times better than the peer. `small`: everything at a tenth of the size or less, without targets, in seconds.
     """
-    with _one_thread(), torch.no_grad():
+    with one_thread(), torch.no_grad():
         rows = [*kernel_rows(small), *demo_rows(small), *bound_rows(small), *board_rows(small), face_row(small)]
     if small:
         for row in rows:
@@ -73,8 +72,8 @@ def _kernel_rows(rows: int, n: int) -> list[Row]:
     plain = few * n / seconds(lambda: plain_replay(theta, price, budget, lambda n_left, b, v: int(v * slope)), 3)
     what = f"kernel step with rewards, record and legality check, {rows} x {n}, one core"
     return [
-        _row(what, rows * n / seconds(lambda: play(bids.__getitem__), 7), "auctions/s", 1e8, plain),
-        _row(what + ", linear bids included", rows * n / seconds(lambda: play(linear), 7), "auctions/s", None, plain),
+        row(what, rows * n / seconds(lambda: play(bids.__getitem__), 7), "auctions/s", 1e8, plain),
+        row(what + ", linear bids included", rows * n / seconds(lambda: play(linear), 7), "auctions/s", None, plain),
     ]
 
 
@@ -95,7 +94,7 @@ def demo_rows(small: bool) -> list[Row]:
         if c0 == 1 / 32:
             plain = seconds(partial(plain_table, known.price_pmf(), known.ctr, n, int(scenario.budget[0])), 0)
         budget = int(scenario.budget[0])
-        found.append(_row(f"RLB table to first bid, N = {n}, B = {budget}", min(plan() for _ in range(4)), "s", 0.6, plain))
+        found.append(row(f"RLB table to first bid, N = {n}, B = {budget}", min(plan() for _ in range(4)), "s", 0.6, plain))
 
     domain, scenario = campaign_2997(episodes, n, 1 / 32)
     budget, known = int(scenario.budget[0]), domain.histories[0]
@@ -112,7 +111,7 @@ def demo_rows(small: bool) -> list[Row]:
     plain = process_time() - plain
     work()
     what = f"one RLB table and four replays of {episodes * n:,} auctions, recorded and timed as in a run"
-    return [*found, _row(what, min(work() for _ in range(3)), "s", 0.5, plain)]
+    return [*found, row(what, min(work() for _ in range(3)), "s", 0.5, plain)]
 
 
 def bound_rows(small: bool) -> list[Row]:
@@ -125,7 +124,7 @@ def bound_rows(small: bool) -> list[Row]:
     plain = seconds(lambda: [plain_bound(value[i], price[i], int(budget[i])) for i in range(few)], 2) * task.n / few
     parts = [slice(start, start + 256) for start in range(0, task.n, 256)]
     taken = seconds(lambda: [lp_bound(value[part], price[part], budget[part]) for part in parts], 3)
-    return [_row(f"linear bounds of {task.n} x {value.shape[1]} auctions ({task.id})", taken, "s", 0.5, plain)]
+    return [row(f"linear bounds of {task.n} x {value.shape[1]} auctions ({task.id})", taken, "s", 0.5, plain)]
 
 
 def board_rows(small: bool) -> list[Row]:
@@ -139,8 +138,8 @@ def board_rows(small: bool) -> list[Row]:
         planning, playing = planning + agent.planning, playing + whole - agent.planning
     board = f"{len(names)} classical bidders on {task.id}"
     return [
-        _row(f"{board}: playing {task.n * task.domain.horizon:,} auctions each", playing, "s", 15.0),
-        _row(f"{board}: tuning and value tables", planning, "s", 90.0),
+        row(f"{board}: playing {task.n * task.domain.horizon:,} auctions each", playing, "s", 15.0),
+        row(f"{board}: tuning and value tables", planning, "s", 90.0),
     ]
 
 
@@ -157,7 +156,7 @@ def face_row(small: bool) -> Row:
         env.reset()
 
     n = env.task.domain.horizon
-    return _row("single Gymnasium environment, impression by impression", n / seconds(episode, 5), "steps/s", 8000.0)
+    return row("single Gymnasium environment, impression by impression", n / seconds(episode, 5), "steps/s", 8000.0)
 
 
 # ---- what is measured ----------------------------------------------------------------------------------------------
@@ -210,9 +209,7 @@ def played(domain: Bidding, scenario: Auctions, name: str) -> dict[str, Floats]:
 def play_task(task: Task, agent: Agent) -> None:
     lineup = players(task.domain, {task.role: agent})
     for start, n in task.chunks():
-        episode = rollout(
-            task.domain, task.rows(start, n), lineup, task=task.view, ids=torch.arange(start, start + n)
-        )
+        episode = rollout(task.domain, task.rows(start, n), lineup, task=task.view, ids=torch.arange(start, start + n))
         if episode.failures:
             raise RuntimeError(f"{type(agent).__name__} failed on {task.id}: {episode.failures[0].detail}")
 
@@ -234,34 +231,6 @@ def _view(domain: Bidding) -> TaskView:
         raise NotImplementedError("a benchmark has no training scenarios")
 
     return TaskView("bidding/bench", domain, {}, nothing)
-
-
-def seconds(call: Callable[[], Any], repeats: int) -> float:
-    """CPU seconds of the fastest of `repeats` calls after a first one that warms up; 0 repeats: of that first call."""
-    times = []
-    for _ in range(repeats + 1):
-        start = process_time()
-        call()
-        times.append(process_time() - start)
-    return min(times[1:] or times)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _row(what: str, value: float, unit: str, target: float | None, peer: float | None = None) -> Row:
-    """Rates are better when larger, seconds when smaller."""
-    rate = unit.endswith("/s")
-    ok = None if target is None else bool(value >= target if rate else value <= target)
-    ratio = None if peer is None else value / peer if rate else peer / value
-    return {"what": what, "value": value, "unit": unit, "target": target, "ok": ok, "peer": peer, "ratio": ratio}
 
 
 # ---- the peer: one auction at a time, in plain Python --------------------------------------------------------------
@@ -322,6 +291,7 @@ def plain_replay(theta: Floats, price: Integers, budget: int, bidder: Callable[[
 
 def plain_bound(value: NDArray[Any], price: NDArray[Any], budget: int) -> float:
     """The greedy knapsack of one episode, the last auction split."""
+
     def ratio(item: tuple[float, int]) -> float:
         worth, z = item
         return 0.0 if worth == 0 else worth / z if z else float("inf")

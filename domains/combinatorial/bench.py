@@ -10,9 +10,7 @@ puts the same roll-outs beside RL4CO.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from time import process_time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +19,13 @@ from torch import Tensor
 
 from arena.faces.gymnasium import ArenaEnv
 from arena.seeds import scenario_seeds
+from arena.speed import Row, one_thread, row, seconds
 from arena.task import Task
 from domains.combinatorial.checker import evaluate
 from domains.combinatorial.kernel import PROBLEMS, Combinatorial, Instances, Problem
 from domains.combinatorial.references import greedy, textbook
 from domains.combinatorial.scenarios import drawn, instances
 
-Row = dict[str, Any]
 BATCH = 1024
 TARGET = {"tsp": 5e6, "atsp": 2e6, "cvrp": 2e6, "op": 1e6, "kp": 2e6}  # choices/s of a batch
 ALONE = 15e3  # choices/s of a single instance
@@ -128,34 +126,6 @@ def played(domain: Combinatorial, scenario: Instances, actions: Sequence[Tensor]
 def choices(domain: Combinatorial, scenario: Instances) -> int:
     """Nodes or items the textbook rule chooses: what is counted per second. Steps of rows that are over count as nothing."""
     return int(textbook(domain, scenario).count.sum())
-
-
-def seconds(call: Callable[[], Any], repeats: int) -> float:
-    """CPU seconds of the fastest of `repeats` calls after a first one that warms up."""
-    times = []
-    for _ in range(repeats + 1):
-        start = process_time()
-        call()
-        times.append(process_time() - start)
-    return min(times[1:])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def row(what: str, value: float, unit: str, target: float | None, peer: float | None = None) -> Row:
-    """Rates are better when larger, seconds when smaller."""
-    rate = unit.endswith("/s")
-    ok = None if target is None else bool(value >= target if rate else value <= target)
-    ratio = None if peer is None else value / peer if rate else peer / value
-    return {"what": what, "value": value, "unit": unit, "target": target, "ok": ok, "peer": peer, "ratio": ratio}
 
 
 # ---- the peer: one instance at a time, in plain Python ---------------------------------------------------------------
