@@ -40,6 +40,7 @@ class BqNco(Planner):
 
     nature = "learned"
     problems = PROBLEMS
+    wants_points = True
 
     def __init__(
         self,
@@ -64,8 +65,6 @@ class BqNco(Planner):
     def check(self, task: TaskView) -> None:
         """Raises ArenaError where the problem is not among its own, distances are a matrix, or there are no weights that fit."""
         super().check(task)
-        if task.domain.explicit:  # type: ignore[attr-defined]
-            raise ArenaError("agent.incompatible", f"{task.id} gives distances as a matrix; bq-nco sees where nodes lie", "choose another agent")
         self._net(task, 0)
 
     def begin(self, brief: Brief) -> None:

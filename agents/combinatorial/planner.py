@@ -74,13 +74,17 @@ class Planner(Agent):
 
     nature: ClassVar[Nature] = "classical"
     problems: ClassVar[tuple[str, ...]]
+    wants_points: ClassVar[bool] = False  # it must know where the nodes lie
 
     def check(self, task: TaskView) -> None:
-        """Raises ArenaError `agent.incompatible` for a problem this planner does not solve."""
+        """Raises ArenaError `agent.incompatible` for a problem this planner does not solve, and for a matrix where it wants points."""
         problem = getattr(task.domain, "problem", task.domain.name)
         if problem not in self.problems:
             plays = ", ".join(self.problems)
             raise ArenaError("agent.incompatible", f"{type(self).__name__} plays {plays}; {task.id} is {problem}", "choose a task of its problems")
+        if self.wants_points and getattr(task.domain, "explicit", False):
+            told = f"{task.id} gives distances as a matrix; {type(self).__name__} must know where the nodes lie"
+            raise ArenaError("agent.incompatible", told, "choose an agent of distances alone")
 
     def begin(self, brief: Brief) -> None:
         self.check(brief.task)

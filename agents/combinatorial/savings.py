@@ -139,6 +139,8 @@ class Savings(_Router):
 class Sweep(_Router):
     """Gillett and Miller's sweep, then exchanges within and between routes. improve: False leaves out those between routes"""
 
+    wants_points = True
+
     def routes(self, seen: Seen, row: int, matrix: Floats) -> list[Integers]:
         return sweep_routes(seen.coords[row], matrix, seen.demand[row], int(seen.capacity[row]))
 

@@ -105,16 +105,13 @@ def test_a_matrix_is_played_as_the_points_it_comes_from(name, problem):
     assert np.array_equal(found, wanted) and all(np.allclose(same[key], metrics[key], rtol=1e-12) for key in metrics)
 
 
-@pytest.mark.parametrize("problem", ["cvrp", "op"])
-def test_who_sees_places_refuses_a_matrix(problem):
+@pytest.mark.parametrize(("make", "problem"), [(BqNco, "cvrp"), (BqNco, "op"), (Sweep, "cvrp")])
+def test_who_sees_places_refuses_a_matrix(make, problem):
     domain, scenario = by_matrix(problem)
     task = Task("combinatorial/toy-v1", domain, "tiny", len(scenario), {}, lambda task: {})
     with pytest.raises(ArenaError, match="as a matrix") as caught:
-        BqNco().check(task.view)
+        make().check(task.view)
     assert caught.value.code == "agent.incompatible"
-    seen = read(problem, domain.observe(scenario, domain.reset(scenario)), np.arange(5), np.ones(5, bool))
-    with pytest.raises(ArenaError, match="distances are a matrix"):
-        Sweep().plan(seen) if problem == "cvrp" else seen.coords
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
