@@ -30,6 +30,7 @@ class Brief:
     scenario: [B] int64, the scenario ids of the rows
     horizon: decisions of this role in the longest episode, in this mode
     seed: of the run; a version that holds several training seeds plays checkpoint `seed mod count`
+    run: uid of the run, for agents of ours that keep notes of it (a transcript); "" outside a run, and for agents in processes of their own
     """
 
     task: TaskView
@@ -42,6 +43,7 @@ class Brief:
     device: torch.device
     seed: int
     seat: int = -1
+    run: str = ""
 
     def __len__(self) -> int:
         return len(self.scenario)

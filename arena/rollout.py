@@ -114,10 +114,11 @@ def rollout(
     device: torch.device | str = "cpu",
     record: bool = True,
     watch: Callable[[int], None] | None = None,
+    run: str = "",
 ) -> Episode:
     """Play every scenario of a batch to its end.
 
-    ids: [B] scenario ids (the key of the agents' own luck); watch: called with the step, now and then
+    ids: [B] scenario ids (the key of the agents' own luck); watch: called with the step, now and then; run: uid of the run, if it is of one
     An exception in an agent fails all rows still running; an illegal action fails its row; the others go on. Agents get copies of
     what the kernel holds, and the kernel copies of what they answer, so either may reuse its memory.
     """
@@ -128,7 +129,7 @@ def rollout(
     for player in lineup.values():
         mode = player.mode
         horizon = -(-(domain.role(player.role).turns or domain.horizon) // mode.steps)
-        brief = Brief(task, player.role, mode.name, mode.observation_space, mode.action_space, horizon, ids.clone(), place, seed)
+        brief = Brief(task, player.role, mode.name, mode.observation_space, mode.action_space, horizon, ids.clone(), place, seed, run=run)
         game.begin(player, brief)
     state = domain.reset(scenario)
     for step in range(domain.horizon):

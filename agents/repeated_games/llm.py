@@ -28,7 +28,6 @@ from arena.task import TaskView
 if TYPE_CHECKING:
     from arena.task import Task
 
-TARGET = "agents.repeated_games.llm:Llm"
 REASKS = 2
 SHORT, LONG = 16, 1024  # tokens an answer may have: the letter alone, or reasons first
 GAUGED = 64  # matches from which the cost of a task is estimated
@@ -77,7 +76,7 @@ class Llm(Agent):
         self.most = max_tokens or (LONG if self.reasoned else SHORT)
         self.sampling: dict[str, Any] = {token_field: self.most} | ({} if temperature is None else {"temperature": temperature})
         self.client: ChatClient | None = None
-        self.run: tuple[str, str, int] | None = None
+        self.playing: tuple[str, str, str, int] | None = None
 
     # ---- the contract ------------------------------------------------------------------------------------------------------
 
@@ -92,14 +91,15 @@ class Llm(Agent):
         self.brief, self.step = brief, -1
         self.ids = brief.scenario.tolist()
         self.count = dict.fromkeys(("calls", "cached", "retries", "reasks", "invalid", "input_tokens", "output_tokens"), 0.0)
-        run = (brief.task.id, brief.role, brief.seed)
-        if self.run != run:
+        playing = (brief.run, brief.task.id, brief.role, brief.seed)
+        if self.playing != playing:
             self.close()
             chosen = options()
             place = Endpoint(self.endpoint, self.model, self.key_env, chosen.timeout, chosen.concurrency)
-            about = {"agent": TARGET, "parameters": self.parameters, "task": run[0], "role": run[1], "seed": run[2], "prompts": prompts.VERSION}
-            transcript = Transcript(path_of(TARGET, self.parameters, *run), about)
-            self.client, self.run = ChatClient(place, chosen, Cache(), transcript, prompts.VERSION), run
+            names = dict(zip(("run", "task", "role", "seed"), playing, strict=True))
+            about = {**names, "agent": self.parameters, "prompts": prompts.VERSION}
+            transcript = Transcript(path_of(brief.run, brief.role), about)
+            self.client, self.playing = ChatClient(place, chosen, Cache(), transcript, prompts.VERSION), playing
 
     def act(self, obs: Observation) -> Tensor:
         self.step += 1
@@ -122,7 +122,7 @@ class Llm(Agent):
     def close(self) -> None:
         if self.client is not None:
             self.client.close()
-            self.client, self.run = None, None
+            self.client, self.playing = None, None
 
     # ---- asking ------------------------------------------------------------------------------------------------------------
 

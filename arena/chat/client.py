@@ -144,7 +144,6 @@ class ChatClient:
             need = self._need(question.body)
             await self._afford(need)
             log: list[Attempt] = []
-            start = self.loop.time()
             try:
                 answer = await self.endpoint.ask(question.body, self._pace, log)
             except ArenaError as error:
@@ -156,7 +155,7 @@ class ChatClient:
                 self.changed.set()
             self.cache.put(key, self.endpoint.model, answer)
             self.asked.add(key)
-            call = replace(self._call(question, key, "live", answer), attempts=log, seconds=self.loop.time() - start)
+            call = replace(self._call(question, key, "live", answer), attempts=log, seconds=sum(attempt.seconds + attempt.wait for attempt in log))
             self.spent = self.transcript.pay(call)
             self._look(answer)
             return call

@@ -118,6 +118,7 @@ class Endpoint:
         Raises ArenaError infra.key (401, 403), infra.model (404), infra.request (what the server refuses), infra.answer (no chat
         completion), infra.busy, infra.timeout, infra.unreachable (after the last retry).
         """
+        _ = self.client  # imports, connects to nothing; raises where package or key are missing
         for retry in range(RETRIES + 1):
             await pace()
             start = time.monotonic()
@@ -137,7 +138,7 @@ class Endpoint:
 
     async def _attempt(self, body: Mapping[str, Any]) -> Answer:
         """One request. Raises _Failed."""
-        client = self.client  # may find that the package or the key is missing
+        client = self.client
         import httpx2
         import openai
 

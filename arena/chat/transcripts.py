@@ -1,4 +1,4 @@
-"""What was asked and answered in a run, call by call, and what it cost: one SQLite file per run and agent, HOME/chat/<name>.sqlite.
+"""What was asked and answered in a run, call by call, and what it cost: one SQLite file per run and role, HOME/chat/runs/UID-ROLE.sqlite.
 
 The client writes a row for every question, the agent adds what it read in the answer; the dashboard and others read. Never a secret.
 """
@@ -17,7 +17,6 @@ import numpy as np
 
 from arena.chat.database import folder, opened
 from arena.chat.endpoint import Attempt
-from arena.digest import digest
 from arena.errors import ArenaError
 
 Source = Literal["live", "shared", "cache", "failed"]
@@ -84,27 +83,9 @@ class Spent:
         return self.input_tokens + self.output_tokens
 
 
-def name_of(agent: str, parameters: Mapping[str, Any], task: str, role: str, seed: int) -> str:
-    """The name of a run's transcript. agent: `module:Class`; parameters: all of them, defaults included"""
-    return digest({"agent": agent, "parameters": dict(parameters), "task": task, "role": role, "seed": seed})[:24]
-
-
-def path_of(agent: str, parameters: Mapping[str, Any], task: str, role: str, seed: int) -> Path:
-    return folder() / f"{name_of(agent, parameters, task, role, seed)}.sqlite"
-
-
-def find(spec: Mapping[str, Any], task: str, role: str, seed: int) -> Path | None:
-    """The transcript of a stored run: `spec` is that of the agent in the store; None where there is none."""
-    from arena.making import validated
-    from arena.registry import candidate, load
-
-    if "content" in spec:  # registered under a name of its own
-        spec = candidate(str(spec["source"])).spec
-    if not spec.get("target"):
-        return None
-    parameters = validated(load(str(spec["target"])), dict(spec.get("parameters") or {}), "agent")
-    path = path_of(str(spec["target"]), parameters, task, role, seed)
-    return path if path.is_file() else None
+def path_of(run: str, role: str) -> Path:
+    """The transcript of a run (its uid) in a role; `:memory:` outside a run, where only the answers are kept."""
+    return folder() / "runs" / f"{run}-{role}.sqlite" if run else Path(":memory:")
 
 
 class Transcript:

@@ -159,6 +159,7 @@ class Crew:
         episode = rollout(
             work.task.domain, work.task.rows(chunk.start, chunk.n), self.lineup, task=work.task.view,
             ids=torch.arange(chunk.start, chunk.start + chunk.n), seed=work.seed, device=work.device, watch=watch,
+            run=work.key,
         )  # fmt: skip
         if episode.crashes:
             self.broken = True

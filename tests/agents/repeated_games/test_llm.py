@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents.repeated_games import llm as module
 from agents.repeated_games.llm import Llm
 from agents.repeated_games.strategies import Strategist
 from arena import registry
@@ -72,16 +71,16 @@ def llm(server):
         agent.close()
 
 
-def play(task, agent, rows=None, seed=0):
+def play(task, agent, rows=None, seed=0, run="run"):
     rows = list(range(task.n) if rows is None else rows)
     ids = torch.tensor(rows)
-    episode = rollout(task.domain, task.sample("test", rows), players(task.domain, {"player": agent}), task=task.view, ids=ids, seed=seed)
+    episode = rollout(task.domain, task.sample("test", rows), players(task.domain, {"player": agent}), task=task.view, ids=ids, seed=seed, run=run)
     assert not episode.crashes, episode.crashes
     return episode
 
 
-def transcript(agent, task, seed=0):
-    reader = Reader(path_of(module.TARGET, agent.parameters, task.id, "player", seed))
+def transcript(run="run"):
+    reader = Reader(path_of(run, "player"))
     found = reader.calls()
     reader.close()
     return found
@@ -107,7 +106,7 @@ def test_first_rounds_with_the_same_rules_are_asked_once(task, llm, server):
 
 
 def test_all_matches_of_a_round_are_asked_at_once(task, llm, server):
-    server.reply = loopback.slow(0.02, answers(copies))
+    server.reply = first(*[loopback.slow(0.5, answers(copies))] * 16, answers(copies))
     play(task, llm(temperature=1.0))  # nothing is shared
     assert len(server.bodies) == 200 and server.most > 8
 
@@ -120,7 +119,7 @@ def test_an_answer_without_a_choice_is_asked_for_again_then_a_coin_is_thrown(tas
     brief = agent.brief
     coins = torch.stack([brief.uniforms(step, 1)[:, 0] >= 0.5 for step in range(10)]).long().numpy()
     assert (episode.actions["player"] == coins).all() and 10 < coins.sum() < 50
-    calls = transcript(agent, task, seed=3)
+    calls = transcript()
     assert len(calls) == 180 and {call.choice for call in calls} == {INVALID}
     last = server.bodies[-1]["messages"]
     assert [m["role"] for m in last] == ["user", "assistant", "user", "assistant", "user"] and "not one of the two letters" in last[-1]["content"]
@@ -148,7 +147,7 @@ def test_scot_predicts_first_and_then_chooses_given_that(task, llm, server):
     agent = llm(prompt="scot")
     episode = play(task, agent, range(6))
     assert (episode.actions["player"] == 1).all()  # F was predicted, F is chosen
-    calls = transcript(agent, task)
+    calls = transcript()
     assert [call.place.stage for call in calls[:4]] == ["predict", "choose", "predict", "choose"] and len(calls) == 120
     second = calls[1].messages
     assert [m["role"] for m in second] == ["user", "assistant", "user"] and second[1]["content"] == "F" and "do you expect" in second[0]["content"]
@@ -265,10 +264,10 @@ def test_two_models_play_each_other_each_in_its_own_seat(llm, server):
     seats = {"row": llm(), "column": llm()}
     rows = list(range(4))
     scenario = game.sample("test", rows)
-    episode = rollout(game.domain, scenario, players(game.domain, seats), task=game.view, ids=torch.tensor(rows))
+    episode = rollout(game.domain, scenario, players(game.domain, seats), task=game.view, ids=torch.tensor(rows), run="match")
     assert not episode.failures and (episode.actions["row"][..., 0] == scenario.order.numpy().T).all()
-    for role, agent in seats.items():
-        reader = Reader(path_of(module.TARGET, agent.parameters, game.id, role, 0))
+    for role in seats:
+        reader = Reader(path_of("match", role))
         for row in rows:
             said = [letters_of(scenario, row).index(call.choice) for call in reader.calls(row)]
             assert said == episode.actions[role][:, row, 0].tolist() and len(said) == 10

@@ -36,7 +36,7 @@ def test_an_answer_with_what_the_server_counted(server, client, question):
     server.reply = says("J", finish="stop")
     (call,) = client().complete([question()])
     assert (call.text, call.finish, call.input_tokens, call.output_tokens, call.estimated) == ("J", "stop", 100, 2, False)
-    assert call.source == "live" and [a.status for a in call.attempts] == [200] and 0 < call.seconds < 5
+    assert call.source == "live" and [a.status for a in call.attempts] == [200] and call.seconds > 0
     assert server.bodies == [{"model": "toy", "messages": [{"role": "user", "content": "which?"}], "temperature": 0.0, "max_tokens": 8}]
     assert server.paths == ["/v1/chat/completions"]
 
@@ -117,17 +117,17 @@ def test_the_back_off_doubles_and_is_capped(retry, monkeypatch):
 
 
 def test_a_slow_server_times_out_and_may_recover(server, client, question):
-    server.reply = first(slow(1.0, says("late")), says("J"))
-    (call,) = client(timeout=0.2).complete([question()])
-    assert call.text == "J" and [a.status for a in call.attempts] == [0, 200] and "no answer in 0.2 s" in call.attempts[0].reason
+    server.reply = first(slow(9, says("late")), says("J"))
+    (call,) = client(timeout=1.5).complete([question()])
+    assert call.text == "J" and [a.status for a in call.attempts] == [0, 200] and "no answer in 1.5 s" in call.attempts[0].reason
 
 
 def test_a_server_that_sends_a_byte_now_and_then_times_out_too(server, client, question, monkeypatch):
     monkeypatch.setattr(endpoints, "RETRIES", 0)
-    server.reply = drips(3.0)
+    server.reply = drips(9)
     start = time.monotonic()
     error = failed(client(timeout=0.3), question, "infra.timeout")
-    assert time.monotonic() - start < 2 and "chat_timeout" in error.hint
+    assert time.monotonic() - start < 8 and "chat_timeout" in error.hint
 
 
 def test_an_answer_that_breaks_off_is_asked_for_again(server, client, question):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from arena.chat import endpoint as endpoints
-from arena.chat.transcripts import Reader, find
+from arena.chat.transcripts import Reader, path_of
 from arena.store import open_store
 
 spec = importlib.util.spec_from_file_location("loopback", Path(__file__).parents[1] / "chat" / "loopback.py")
@@ -46,6 +46,12 @@ def board(arena):
     return line["score"], line["lo"], line["hi"]
 
 
+def transcript(home):
+    """Of run 1."""
+    with open_store(None, home, read_only=True) as store:
+        return path_of(store.run_row(1).uid, "player")
+
+
 def states(arena):
     return [row["status"] for row in arena("list", "runs", "--json").document["runs"]]
 
@@ -58,10 +64,7 @@ def test_a_run_tells_its_cost_before_and_keeps_what_was_said(arena, server, home
     assert server.headers[0]["authorization"] == f"Bearer {SECRET}"
     assert arena("verify", "1").code == 0
     (entry,) = arena("show", "run", "1", "--json").document["entries"]
-    with open_store(None, home, read_only=True) as store:
-        row = store.agent(store.entries(1)[0].agent_id)
-    path = find(row.spec, TASK, "player", 0)
-    reader = Reader(path)
+    reader = Reader(transcript(home))
     summary = reader.summary()
     assert entry["usage"]["calls"] == summary.spent.calls == len(server.bodies) and entry["usage"]["input_tokens"] == 100 * len(server.bodies)
     assert reader.scenarios() == list(range(20)) and len(reader.calls()) == 200 and all(call.choice in "JF" for call in reader.calls())
@@ -145,10 +148,7 @@ def test_a_model_under_a_name_of_its_own(arena, llm, server, home):
     asked = len(server.bodies)
     assert arena("run", "-t", TASK, "-a", "my-model").code == 0 and board(arena)
     assert len(server.bodies) == asked  # the check has asked all of it
-    with open_store(None, home, read_only=True) as store:
-        entry = store.entries(1)[0]
-        row = store.agent(entry.agent_id)
-    assert row.name == "my-model" and Reader(find(row.spec, TASK, "player", 0)).summary().calls == 200
+    assert Reader(transcript(home)).summary().calls == 200
 
 
 def test_after_a_crash_no_answer_is_asked_for_again(process, arena, llm, server, home, tmp_path, monkeypatch):
