@@ -40,7 +40,7 @@ SHARD = 1000
 GRID = 65535
 VERSION = 3
 HARD = "kp-hard"
-EFFORT = {"tsp": 10, "cvrp": 500, "op": 20, "kp": 1, HARD: 1}  # iterations per node
+EFFORT = {"tsp": 10, "cvrp": 250, "op": 20, "kp": 1, HARD: 1}  # iterations per node
 Arrays = dict[str, NDArray[Any]]
 Integers = NDArray[np.int64]
 
