@@ -138,9 +138,8 @@ def test_a_pool_is_picked_and_a_cell_leads_to_its_run(visit) -> None:
     visit.go(f"ratings?task={ODD_DUEL}")
     page = visit.page
     assert page.locator("[data-testid=stPlotlyChart] .main-svg").count() >= 2 * 3  # matrix, means, ratings
-    page.locator("[data-testid=stPlotlyChart]").first.hover()
     page.get_by_text("has 1000").wait_for()
-    page.get_by_role("button", name=re.compile("^Remove")).first.or_(page.locator("[data-baseweb=tag] [role=presentation]").first).click()
+    page.get_by_test_id("stMultiSelect").get_by_role("button", name=re.compile("^Remove")).first.click()
     page.get_by_text("This pool has not been rated yet.").wait_for()
     visit.settle()
     assert len(query(visit)["a"]) == len(ODD_AGENTS) - 1 and "Pairs played: 25 of 25." in page.get_by_test_id("stMain").inner_text()
