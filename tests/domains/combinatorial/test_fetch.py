@@ -14,6 +14,7 @@ from pathlib import Path
 import pooch
 import pytest
 
+from arena import download
 from arena.errors import EXIT_STORE, ArenaError
 from domains.combinatorial import fetch as module
 from domains.combinatorial.fetch import fetch, origins
@@ -118,7 +119,7 @@ def test_nobody_answers(known, server, tmp_path):
 def test_a_server_that_never_answers_is_given_up(known, tmp_path, monkeypatch):
     import socket
 
-    monkeypatch.setattr(module, "TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ArenaError) as caught:
         fetch("tsplib", tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert caught.value.code == "data.network" and "nothing came for 0.2 s" in caught.value.message and names(tmp_path) == []
