@@ -10,8 +10,8 @@ from torch import Tensor
 
 from arena.agent import Agent, Brief
 from arena.errors import ArenaError, unknown
-from domains.repeated_games.automata import Library
-from domains.repeated_games.opponents import RULES, table, views
+from domains.repeated_games.automata import Library, Table
+from domains.repeated_games.opponents import RULES, View, table, views
 
 
 class Strategist(Agent):
@@ -27,6 +27,7 @@ class Strategist(Agent):
         if strategy not in RULES:
             raise unknown("strategy", strategy, RULES)
         self.strategy, self.parameters = strategy, parameters
+        self.known: dict[tuple[View, int], Table] = {}  # automata of the games met so far
 
     def begin(self, brief: Brief) -> None:
         self.brief, self.step = brief, -1
@@ -41,6 +42,8 @@ class Strategist(Agent):
             code = 2 * obs["own"][:, last].long() + obs["other"][:, last]
             self.state = self.after[4 * self.state + code].long()
         chance = self.play[self.state]
+        if self.sure:
+            return 1 - chance.long()
         return (self.brief.uniforms(self.step, 1)[:, 0] >= chance).long()
 
     def _meet(self, obs: Mapping[str, Tensor]) -> None:
@@ -49,6 +52,11 @@ class Strategist(Agent):
             raise ArenaError("agent.incompatible", f"{self.strategy} is not told how many rounds there are", "choose a task whose end is known")
         games, place = torch.unique(obs["payoffs"].flatten(1), dim=0, return_inverse=True)
         rounds = obs["own"].shape[1]
-        tables = [table(self.strategy, view, rounds, **self.parameters) for view in views(games.view(-1, 2, 2, 2))]
+        seen = views(games.view(-1, 2, 2, 2))
+        for view in seen:
+            if (view, rounds) not in self.known:
+                self.known[view, rounds] = table(self.strategy, view, rounds, **self.parameters)
+        tables = [self.known[view, rounds] for view in seen]
         library = Library.of([self.strategy] * len(tables), tables).to(place.device)
         self.play, self.after, self.state = library.play, library.after, library.start[place]
+        self.sure = all(one.sure for one in tables)

@@ -26,6 +26,7 @@ LETTERS = 26
 FRAMINGS = ("abstract", "a project with a colleague", "a cooking contest", "a card game")
 PARAPHRASES = 4  # wordings that an agent who is told the game in text may tell apart
 MEMORY = 3  # rounds that the mode `features` shows
+BLOCK = 20  # rounds that a step copies at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,17 @@ class Matches(Record):
 
 @dataclass(frozen=True, slots=True)
 class Match(Record):
-    """The state: what was played, and where the opponent's automaton stands. One byte per round."""
+    """The state: what was played, and where the opponent's automaton stands. One byte per round; rounds long past are shared, not copied."""
 
     t: int  # rounds finished
-    history: Tensor  # [B, T] int8, 2 * row's action + column's action; -1 = not played yet
+    blocks: Mapping[int, Tensor]  # the history, BLOCK rounds each [B, up to BLOCK] int8
     machine: Tensor  # [B] int64, state of the opponent's automaton in the library; width 0 without opponents
     totals: Tensor  # [B, 2] float64, points so far: (own, other's) of the candidate; of (row, column) where both are
+
+    @property
+    def history(self) -> Tensor:
+        """[B, T] int8, 2 * row's action + column's action; -1 = not played yet."""
+        return self.blocks[0] if len(self.blocks) == 1 else torch.cat(list(self.blocks.values()), 1)
 
 
 class _Rounds(Domain):
@@ -90,7 +96,8 @@ class _Rounds(Domain):
 
     def view(self, scenario: Matches, state: Match, seat: Tensor) -> dict[str, Tensor]:
         """{name: [B, ...]} what the player in `seat` [B] sees: the rules, the rounds that are over, nothing of this one."""
-        row, column = state.history >> 1, torch.where(state.history < 0, state.history, state.history & 1)  # -1 >> 1 is -1
+        history = state.history
+        row, column = history >> 1, torch.where(history < 0, history, history & 1)  # -1 >> 1 is -1
         first = seat[:, None] == 0
         return {
             "own": torch.where(first, row, column),
@@ -110,7 +117,8 @@ class _Rounds(Domain):
         known, own and the other's payoffs over the largest absolute one."""
         played = torch.zeros(len(seat), MEMORY, 4, device=seat.device)
         for back in range(min(MEMORY, state.t)):
-            code = state.history[:, state.t - 1 - back].long()
+            block, place = divmod(state.t - 1 - back, BLOCK)
+            code = state.blocks[block][:, place].long()
             code = torch.where(seat == 0, code, 2 * (code & 1) + (code >> 1))
             played[:, back].scatter_(1, code[:, None], 1.0)
         clock = torch.tensor([state.t / self.horizon, 1.0], device=seat.device).expand(len(seat), 2)
@@ -123,12 +131,19 @@ class _Rounds(Domain):
         features = spaces.Dict({"features": spaces.Box(-1.0, 1.0, (width,), np.float32)})
         return (Mode("history", self._seen(), spaces.Discrete(2)), Mode("features", features, spaces.Discrete(2), observe=observe))
 
-    def _after(self, scenario: Matches, state: Match, joint: Tensor) -> tuple[Tensor, Tensor]:
-        """History [B, T] with the joint action [B] int8 of this round, and the points [B, 2] of (row, column)."""
-        history = state.history.clone()
-        history[:, state.t] = joint
+    def _blank(self, rows: int, device: torch.device) -> dict[int, Tensor]:
+        """The history before the first round."""
+        widths = [min(BLOCK, self.horizon - start) for start in range(0, self.horizon, BLOCK)]
+        empty = torch.full((rows, widths[0]), -1, dtype=torch.int8, device=device)
+        return {block: empty[:, :width] for block, width in enumerate(widths)}
+
+    def _after(self, scenario: Matches, state: Match, joint: Tensor) -> tuple[dict[int, Tensor], Tensor]:
+        """The history with the joint action [B] int8 of this round, and the points [B, 2] of (row, column)."""
+        block, place = divmod(state.t, BLOCK)
+        record = state.blocks[block].clone()
+        record[:, place] = joint
         points = scenario.payoffs.view(-1, 4, 2).gather(1, joint.long().view(-1, 1, 1).expand(-1, 1, 2))[:, 0]
-        return history, points
+        return {**state.blocks, block: record}, points
 
     def _slipped(self, scenario: Matches, t: int, seat: Tensor | int, action: Tensor) -> Tensor:
         """[B] what the hand of `seat` does."""
@@ -139,7 +154,7 @@ class _Rounds(Domain):
 
     def _fits(self, action: Tensor, state: Match, player: str) -> None:
         """Raises ValueError unless there is one integer per match."""
-        rows = len(state.history)
+        rows = len(state.totals)
         if tuple(action.shape) != (rows,) or action.dtype.is_floating_point or action.dtype == torch.bool:
             found = f"{action.dtype} {tuple(action.shape)}"
             raise ValueError(f"round {state.t + 1}, {player}: actions must be {rows} integers, one per match; got {found}")
@@ -169,13 +184,13 @@ class RepeatedGame(_Rounds):
     def __init__(self, rounds: int, opponents: Library) -> None:
         super().__init__(rounds)
         self.opponents = opponents
-        self._placed = {"cpu": opponents}
+        self._placed, self._tables = {"cpu": opponents}, (opponents.play.numpy(), opponents.after.numpy())
         self.roles = (Role("player", self._modes(lambda scenario, state: self.features(scenario, state, scenario.seat))),)
 
     def reset(self, scenario: Matches) -> Match:
-        rows, start = len(scenario.seat), self._library(scenario.seat.device).start
-        history = torch.full((rows, self.horizon), -1, dtype=torch.int8, device=scenario.seat.device)
-        return Match(0, history, start[scenario.opponent], scenario.payoffs.new_zeros(rows, 2))
+        rows, device = len(scenario.seat), scenario.seat.device
+        machine = self._library(device).start[scenario.opponent]
+        return Match(0, self._blank(rows, device), machine, scenario.payoffs.new_zeros(rows, 2))
 
     def observe(self, scenario: Matches, state: Match) -> dict[str, Tensor]:
         return self.view(scenario, state, scenario.seat)
@@ -198,15 +213,15 @@ class RepeatedGame(_Rounds):
     def _compiled_step(self, scenario: Matches, state: Match, action: Tensor) -> tuple[Match, Outcome]:
         """`_step` in one call (loops.py)."""
         self._fits(action, state, "player")
-        t, library = state.t, self.opponents
-        slip = scenario.slip[:, t] if scenario.slip.shape[1] else scenario.slip.new_empty(0, 2)
-        given = (action.long(), scenario.seat, scenario.luck[:, t], slip)
-        held = (scenario.payoffs.view(-1, 4, 2), library.play, library.after, state.history, state.machine, state.totals)
-        found = advance(t, *(tensor.contiguous().numpy() for tensor in (*given, *held)))
+        block, place = divmod(state.t, BLOCK)
+        slip = scenario.slip[:, state.t] if scenario.slip.shape[1] else scenario.slip.new_empty(0, 2)
+        given = (action.long(), scenario.seat, scenario.luck[:, state.t], slip, scenario.payoffs.view(-1, 4, 2))
+        held = (state.blocks[block], state.machine, state.totals)
+        found = advance(place, *self._tables, *(tensor.contiguous().numpy() for tensor in (*given, *held)))
         if found is None:
             self._checked(action, state, "player")  # raises: says which action of which match
-        reward, history, machine, totals = map(torch.from_numpy, found)
-        return self._outcome(Match(t + 1, history, machine, totals), reward)
+        reward, record, machine, totals = map(torch.from_numpy, found)
+        return self._outcome(Match(state.t + 1, {**state.blocks, block: record}, machine, totals), reward)
 
     def _outcome(self, after: Match, reward: Tensor) -> tuple[Match, Outcome]:
         return after, Outcome(reward, reward.new_empty(len(reward), 0), self._over(after.t, reward))
@@ -243,8 +258,7 @@ class CrossPlay(_Rounds):
 
     def reset(self, scenario: Matches) -> Match:
         rows = len(scenario.seat)
-        history = torch.full((rows, self.horizon), -1, dtype=torch.int8, device=scenario.seat.device)
-        return Match(0, history, scenario.seat.new_empty(rows, 0), scenario.payoffs.new_zeros(rows, 2))
+        return Match(0, self._blank(rows, scenario.seat.device), scenario.seat.new_empty(rows, 0), scenario.payoffs.new_zeros(rows, 2))
 
     def observe(self, scenario: Matches, state: Match) -> dict[str, dict[str, Tensor]]:
         return {role.name: _with_seats(self.view(scenario, state, torch.full_like(scenario.seat, seat))) for seat, role in enumerate(self.roles)}

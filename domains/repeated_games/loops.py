@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 
 @njit(cache=True)
 def advance(
-    t: int,
+    place: int,  # of this round in its block
+    play: NDArray[Any],  # [N] float64, and
+    after: NDArray[Any],  # [N * 4] int32: the library
     action: NDArray[Any],  # [B] int64
     seat: NDArray[Any],  # [B] int64
     luck: NDArray[Any],  # [B] float64, of this round
     slip: NDArray[Any],  # [B, 2] bool, of this round; [0, 2] where no hand trembles
     payoffs: NDArray[Any],  # [B, 4, 2] float64
-    play: NDArray[Any],  # [N] float64, and
-    after: NDArray[Any],  # [N * 4] int32: the library
-    history: NDArray[Any],  # from here on the arrays of Match, in its order
+    block: NDArray[Any],  # [B, up to BLOCK] int8, from here on the arrays of Match
     machine: NDArray[Any],
     totals: NDArray[Any],
 ) -> Any:
-    """reward [B, 2], then the new arrays of Match; None where an action is neither 0 nor 1. No branch depends on what is played: it costs most."""
+    """reward [B, 2], then the new block, machine and totals; None where an action is neither 0 nor 1. Nothing branches on what is played."""
     rows = len(action)
     reward, sums = np.empty((rows, 2)), np.empty((rows, 2))
-    record, states = history.copy(), np.empty_like(machine)
+    record, states = block.copy(), np.empty_like(machine)
     trembling = len(slip) > 0
     for r in range(rows):
         own, state, sits = action[r], machine[r], seat[r]
@@ -41,7 +41,7 @@ def advance(
             other ^= slip[r, 1 - sits]
         states[r] = after[4 * state + 2 * other + own]  # the opponent's own action stands first
         joint = (own << (1 - sits)) | (other << sits)
-        record[r, t] = joint
+        record[r, place] = joint
         mine, theirs = payoffs[r, joint, sits], payoffs[r, joint, 1 - sits]
         reward[r, 0], reward[r, 1] = mine, theirs
         sums[r, 0], sums[r, 1] = totals[r, 0] + mine, totals[r, 1] + theirs

@@ -16,7 +16,7 @@ from arena import registry
 from arena.faces.gymnasium import ArenaEnv
 from domains.repeated_games.equilibria import seen_from
 from domains.repeated_games.games import BOS_10, PD_5, PD_8, bimatrix, ordinal_games
-from domains.repeated_games.kernel import CrossPlay, Match, Matches, RepeatedGame
+from domains.repeated_games.kernel import BLOCK, CrossPlay, Match, Matches, RepeatedGame
 from domains.repeated_games.metrics import METRICS, cooperative
 from domains.repeated_games.opponents import RULES, views
 from domains.repeated_games.references import cross_play
@@ -47,16 +47,16 @@ PAIRINGS = st.lists(
 
 
 @settings(deadline=None, max_examples=30)
-@given(PAIRINGS, st.integers(0, 100))
-def test_a_batch_is_many_plain_matches(pairings: list[Pairing], seed: int) -> None:
-    domain, scenario = world(pairings, 10, seed)
-    actions = torch.randint(0, 2, (len(pairings), 10), generator=torch.Generator().manual_seed(seed))
+@given(PAIRINGS, st.sampled_from([10, 2 * BLOCK + 3]), st.integers(0, 100))
+def test_a_batch_is_many_plain_matches(pairings: list[Pairing], rounds: int, seed: int) -> None:
+    domain, scenario = world(pairings, rounds, seed)
+    actions = torch.randint(0, 2, (len(pairings), rounds), generator=torch.Generator().manual_seed(seed))
     state, rewards = played(domain, scenario, actions)
     for b, pairing in enumerate(pairings):
         own_view = seen_from(pairing.payoffs[None], torch.tensor([1 - pairing.seat]))
-        rule = RULES[pairing.opponent](views(own_view)[0], 10)
+        rule = RULES[pairing.opponent](views(own_view)[0], rounds)
         theirs, total = rule.start, [0.0, 0.0]
-        for t in range(10):
+        for t in range(rounds):
             meant = [int(actions[b, t]), 0]
             meant[1] = 0 if scenario.luck[b, t] < rule.play(theirs) else 1
             slips = scenario.slip[b, t].tolist() if scenario.slip.shape[1] else [False, False]
@@ -68,6 +68,7 @@ def test_a_batch_is_many_plain_matches(pairings: list[Pairing], seed: int) -> No
             theirs = rule.after(theirs, other, mine)
             assert int(state.history[b, t]) == 2 * row + column and rewards[b, t].tolist() == paid
         assert state.totals[b].tolist() == total
+    assert state.history.shape == (len(pairings), rounds) and bool((state.history >= 0).all())
 
 
 @settings(deadline=None, max_examples=25)
@@ -144,6 +145,15 @@ def test_features_are_the_last_three_rounds_the_clock_and_the_payoffs() -> None:
     assert rounds == [3, 2, 1] and found[:12].sum() == 3, "own first, latest first: FF, FJ, JF"
     assert found[12:14].tolist() == pytest.approx([0.4, 1]) and found[14:].tolist() == pytest.approx([0.7, 0, 0, 1, 1, 0, 0, 0.7])
     assert domain.role("player").mode("features").observation_space["features"].contains(found.numpy())
+
+
+def test_features_reach_back_into_an_older_block() -> None:
+    domain, scenario = world([Pairing(PD_8, "alld")], 2 * BLOCK)
+    actions = torch.zeros(1, BLOCK + 1, dtype=torch.int64)
+    actions[0, BLOCK - 2] = 1
+    state, _ = played(domain, scenario, actions)
+    assert domain.features(scenario, state, scenario.seat)["features"][0, :12].view(3, 4).argmax(1).tolist() == [1, 1, 3]
+    assert len(state.blocks) == 2 and state.blocks[1].shape == (1, BLOCK)
 
 
 @pytest.mark.parametrize("mode", ["history", "features"])

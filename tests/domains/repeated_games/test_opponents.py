@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arena.errors import ArenaError
-from domains.repeated_games.automata import Table, recorded, tabulate
+from domains.repeated_games.automata import Strategy, Table, recorded, tabulate
 from domains.repeated_games.games import BOS_10, PD_5, PD_8, bimatrix, ordinal_games
 from domains.repeated_games.opponents import ANY_GAME, CLASSICS, RULES, library, table, views
 
@@ -208,8 +208,6 @@ def test_bad_strategies_say_what_is_allowed(name: str, payoffs: torch.Tensor, pa
 
 
 def test_an_automaton_with_an_impossible_probability_is_refused() -> None:
-    from domains.repeated_games.automata import Strategy
-
     with pytest.raises(ArenaError, match="probability 1.2"):
         tabulate(Strategy(0, lambda state: 1.2, lambda state, own, other: 0), 3)
 
@@ -218,18 +216,16 @@ def test_an_automaton_with_an_impossible_probability_is_refused() -> None:
 
 
 class Given:
-    """Axelrod's source of luck, fed with our uniforms."""
+    """Axelrod's source of luck, fed with our uniforms; `action`: its two actions."""
 
-    def __init__(self, luck: list[float]) -> None:
-        self.luck, self.t = luck, 0
+    def __init__(self, luck: list[float], action: Any) -> None:
+        self.luck, self.t, self.action = luck, 0, action
 
     def random(self) -> float:
         return self.luck[self.t]
 
     def random_choice(self, p: float) -> Any:
-        import axelrod
-
-        return axelrod.Action.C if self.luck[self.t] < p else axelrod.Action.D
+        return self.action.C if self.luck[self.t] < p else self.action.D
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -243,7 +239,7 @@ def test_axelrods_players_play_the_same_move_by_move(name: str) -> None:
         slips = (rng.random(ROUNDS) < (0.1 if trembles and match >= 6 else 0.0)).tolist()
         player, opponent = getattr(axelrod, kind)(**parameters), axelrod.Cooperator()
         player.set_match_attributes(length=ROUNDS, game=axelrod.Game(), noise=0)
-        player._random = given_luck = Given(luck)
+        player._random = given_luck = Given(luck, axelrod.Action)
         done = []
         for t in range(ROUNDS):
             given_luck.t = t
