@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from base64 import b64decode
 from collections.abc import Mapping
+from html import unescape
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
@@ -130,3 +133,52 @@ def chart(
             downloads(twin, file, key)
             button()
     return found
+
+
+# ---- figures that come from a domain ---------------------------------------------------------------------------------
+
+
+def alt(figure: go.Figure, what: str) -> str:
+    """The words of a domain's figure (`layout.meta["alt"]`), as text; `what` where it has none."""
+    return unescape(str((figure.layout.meta or {}).get("alt", what)))
+
+
+def numbers(figure: go.Figure) -> pd.DataFrame:
+    """The numbers that a figure shows: a row per mark, bar or cell, with the ends of its interval where it has one. Tables as they are."""
+    parts: list[pd.DataFrame] = []
+    for trace in figure.data:
+        if trace.type == "table":
+            head = [plain(str(title)) for title in trace.header["values"]]
+            return pd.DataFrame(dict(zip(head, ([plain(str(cell)) for cell in column] for column in trace.cells["values"]), strict=True)))
+        what, x, y = plain(trace.name or ""), values(trace.x), values(trace.y)
+        if trace.type == "heatmap":
+            z = np.asarray(values(trace.z), float)
+            x, y = (np.arange(n) if ends is None else ends for ends, n in ((x, z.shape[1]), (y, z.shape[0])))
+            row, column = np.nonzero(np.isfinite(z))
+            parts.append(pd.DataFrame({"what": what, "x": x[column], "y": y[row], "value": z[row, column]}))
+        elif x is not None and y is not None and len(x) == len(y):
+            part = pd.DataFrame({"what": what, "x": x, "y": y})
+            for axis in {"x", "y"} if trace.type in ("bar", "scatter", "scattergl") else ():
+                up, down = (values(trace[f"error_{axis}"][side]) for side in ("array", "arrayminus"))
+                if up is not None:
+                    middle = part[axis].to_numpy(float)
+                    part = part.assign(lo=middle - (up if down is None else down).astype(float), hi=middle + up.astype(float))
+            parts.append(part.dropna(subset="x"))
+    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    for axis in {"x", "y"} & set(found):  # Arrow refuses numbers and names in one column
+        if not pd.api.types.is_numeric_dtype(found[axis]):
+            found[axis] = [plain(str(value)) for value in found[axis]]
+    return found
+
+
+def values(array: Any) -> np.ndarray | None:
+    """An array of a figure; one that was stored in between is packed as Plotly sends it to browsers."""
+    if isinstance(array, Mapping):
+        shape = [int(n) for n in str(array.get("shape", "-1")).split(",")]
+        return np.frombuffer(b64decode(array["bdata"]), array["dtype"]).reshape(shape)
+    return None if array is None else np.asarray(array)
+
+
+def plain(text: str) -> str:
+    """Text of Plotly without its markup."""
+    return unescape(re.sub(r"<[^>]*>", " ", text)).strip()

@@ -15,7 +15,7 @@ from arena.cli.output import moment, plain
 from arena.scoring import interval
 from arena.scoring.bootstrap import mean_draws
 from arena.store import AgentRow, Store
-from dashboard import elements, style, training
+from dashboard import drawing, elements, style, training
 from dashboard.reading import FRESH, nothing_yet, pick, reading, state
 from dashboard.words import signed, told
 
@@ -30,9 +30,10 @@ def results(_store: Store, state: str, agent_id: int) -> pd.DataFrame:
     lines.sort(key=lambda line: (line["domain"], line["tier"] != "suite", line["task"], line["task_id"]))
     frame = pd.DataFrame(
         {
-            "task_id": line["task_id"], "board": elements.href("leaderboard", task=line["task"]), "task": line["task"], "tier": line["tier"],
-            "score": line["headline"], "lo": line["lo"], "hi": line["hi"], "IQM": line["iqm"], "worst 10 %": line["cvar10"],
-            "failed": line["failed"], "ms": line["ms"], "runs": line["runs"], "unfinished": line["runs_unfinished"],
+            "task_id": line["task_id"], "domain": line["domain"], "task": line["task"],
+            "board": elements.href("leaderboard", task=line["task"]), "tier": line["tier"], "score": line["headline"], "lo": line["lo"],
+            "hi": line["hi"], "IQM": line["iqm"], "worst 10 %": line["cvar10"], "failed": line["failed"], "ms": line["ms"], "runs": line["runs"],
+            "unfinished": line["runs_unfinished"],
             "verified": "✓" if line["verified"] else "", "updated": pd.Timestamp(line["updated"], unit="us", tz="UTC"),
         }
         for line in lines
@@ -180,7 +181,7 @@ else:
         **{name: style.score_column() for name in ("score", "lo", "hi", "IQM", "worst 10 %")}, "ms": style.figure_column("ms / decision"),
         "updated": style.time_column("updated"),
     }  # fmt: skip
-    shown = ["task", "board", *(c for c in lines.columns[3:] if c != "unfinished" or lines["unfinished"].any())]
+    shown = ["task", "board", *(c for c in lines.columns[4:] if c != "unfinished" or lines["unfinished"].any())]
     elements.table(lines, f"{agent.name}-standings", "standings", columns, shown)
 
     grouped = {row.task: int(row.task_id) for row in lines.itertuples() if row.tier != "suite"}
@@ -197,6 +198,9 @@ else:
             figure = dots(parts, list(parts["group"]), [(look.colour, look.symbol)] * len(parts))
             columns = {name: style.score_column() for name in ("score", "lo", "hi")}
             elements.chart(figure, alt, f"{agent.name}-{task}-groups", "groups", parts, columns)
+        domain = next(line.domain for line in lines.itertuples() if line.task == task)
+        if drawing.able(domain):
+            drawing.section(key, grouped[task], ((agent.id, f"{agent.name}@{agent.version}"),), f"{agent.name}-{task}", alone=True)
 
 log = learned(key, agent, agent.id)
 if not log.empty:

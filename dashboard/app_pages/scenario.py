@@ -14,7 +14,7 @@ import streamlit as st
 
 from arena.errors import ArenaError
 from arena.store import Store, TaskRow
-from dashboard import style
+from dashboard import drawing, style
 from dashboard.elements import ROWS, chart, link, name, table
 from dashboard.reading import FRESH, nothing_yet, pick, reading, state
 from dashboard.words import told, whole
@@ -211,11 +211,7 @@ def show(episode: Json, index: int) -> None:
     if episode["silent"]:
         st.info("There are no figures of it.", icon=":material/info:")
         st.text(told(episode["silent"]))
-    sides = st.columns(2, gap="medium")
-    for number, (what, drawn) in enumerate(episode["figures"].items()):
-        with sides[number % 2]:
-            st.markdown(f"**{what}**")
-            chart(drawn, str((drawn.layout.meta or {}).get("alt", what)), f"scenario-{index}-{what}", f"figure-{what}")
+    drawing.show(episode["figures"], f"scenario-{index}")
     rows = [{"metric": m, "derived now": value, "stored": stored.get(m)} for m, value in episode["metrics"].items()]
     if rows:
         st.markdown("**Metrics, derived now and stored**")

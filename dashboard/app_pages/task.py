@@ -16,7 +16,7 @@ from arena.cli.output import figure as three_digits
 from arena.cli.output import moment, plain
 from arena.scoring import ranks, scenarios_for_difference, scenarios_for_interval
 from arena.store import Store
-from dashboard import elements, style
+from dashboard import drawing, elements, style
 from dashboard.reading import nothing_yet, pick, reading, state
 from dashboard.words import told
 
@@ -133,6 +133,8 @@ with reading() as store:
     metrics, vectors = store.metrics(task["id"]), store.task_vectors(task["id"])
     separated, pairs = apart(store, key, task["id"]) if task["agents"] > 1 else (0, 0)
     single, paired = (pd.DataFrame(), pd.DataFrame()) if whole or not task["agents"] else power(store, key, task["id"])
+    pictured = task["agents"] and not whole and drawing.able(task["domain"])
+    leaders = store.board(task["id"])[: drawing.MOST] if pictured else []
 
 spec, domain = registry.tasks().get(task["name"]), registry.domains().get(task["domain"])
 about, crossplay, fill = (task["config"].get(key) or {} for key in ("about", "crossplay", "fill"))
@@ -221,6 +223,10 @@ if not paired.empty:
     st.caption("Scenarios to find a paired difference with 80 % power, between neighbours on the board.")
     looks = {"difference": style.score_column(signed=True), "sd": style.score_column()}
     elements.table(paired, f"{task['name']}-differences", "paired", looks, height=300)
+
+if leaders:
+    named_leaders = tuple((line["agent_id"], f"{line['agent']}@{line['version']}") for line in leaders)
+    drawing.section(key, task["id"], named_leaders, task["name"])
 
 st.subheader("Identity and citation")
 st.caption("Scores are compared only under one digest: it covers scenarios, references, metrics and code version.")

@@ -17,6 +17,7 @@ DOMAIN = DomainSpec(
     ),
     load="domains.repeated_games.tasks:load",
     check="domains.repeated_games.files:check_folder",
+    figures="domains.repeated_games.figures",
     fetch="domains.repeated_games.fetch:fetch",
     bench="domains.repeated_games.bench:figures",
     suite=("144-v1", "axelrod-v1"),
