@@ -6,6 +6,10 @@ _STRATEGY = "agents.repeated_games.strategies:Strategist"
 _RECORDED = "agents.repeated_games.recorded:Recorded"
 _AS_RECORDED = tuple(f"repeated_games/{name}-*" for name in ("tiny", "pd-unforgiving", "replay"))
 _ANY, _DILEMMAS = ("repeated_games/*",), ("repeated_games/pd-*", "repeated_games/axelrod-*")
+_TRAINED = tuple(f"repeated_games/{name}-*" for name in ("tiny", "144", "llm-small", "pd-unforgiving", "bos-alternation", "axelrod", "replay"))
+_TABULAR = "agents.repeated_games.tabular_q:TabularQ"
+_TABULAR_SAID = "Q-learning of a table: the round and what was played in the last three"
+_PPO_SAID = "a small network that sees the last three rounds, by PPO of Stable-Baselines3"
 # strategy -> what it does. Cooperation (C) is action 0, whatever the game; D is action 1
 _PLAIN = {
     "allc": "always C (action 0)",
@@ -56,6 +60,8 @@ AGENTS = (
     *(AgentSpec(name, _STRATEGY, "classical", summary, _DILEMMAS, {"strategy": name}) for name, summary in _OF_DILEMMAS.items()),
     AgentSpec("recorded-gpt4", _RECORDED, "llm", "GPT-4 as recorded (needs the data repeated_games)", _AS_RECORDED),
     AgentSpec("recorded-gpt4-scot", _RECORDED, "llm", "GPT-4 that predicts the other's move first, as recorded", _AS_RECORDED, {"scot": True}),
+    AgentSpec("tabular-q", _TABULAR, "learned", _TABULAR_SAID, _TRAINED, trainable=True, weights="weights/tabular-q"),
+    AgentSpec("ppo", "agents.repeated_games.ppo:Ppo", "learned", _PPO_SAID, _TRAINED, trainable=True, weights="weights/ppo"),
     # `version` rises with prompts.VERSION
     AgentSpec("llm", "agents.repeated_games.llm:Llm", "llm", "a language model behind a chat endpoint: llm(endpoint=URL, model=NAME)", _ANY),
 )
