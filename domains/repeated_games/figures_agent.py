@@ -131,7 +131,9 @@ def panels(task: Task, name: str, record: Record) -> dict[str, go.Figure]:
         shown = at[np.unique(np.linspace(0, len(at) - 1, SHOWN).round().astype(int))]
         history = record.history[shown].numpy()
         codes = ("CC", "CD", "DC", "DD") if title == AGAINST_ONCE else ("00", "01", "10", "11")
-        rows = [f"{record.rows[k]}: {task.groups[int(task.vectors['group'][record.rows[k]])]}, {names[k]}" for k in shown]
+        rows = [f"{record.rows[k]}: {task.groups[int(task.vectors['group'][record.rows[k]])]}" for k in shown]
+        if title == AGAINST_TURNS:
+            rows = [f"{row}, {names[k]}" for row, k in zip(rows, shown, strict=True)]
         spelled = [f"{row}: {' '.join(codes[code] for code in line)}" for row, line in zip(rows, history[:4], strict=False) if len(line) <= 20]
         alt = f"{name}, {len(shown)} of {len(at)} matches round by round, own action first; {'; '.join(spelled)}"
         found[title] = strips(history, rows, alt, codes)

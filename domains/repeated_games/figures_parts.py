@@ -35,6 +35,11 @@ def said(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {round(value, 3) + 0.0:g}" for name, value in values.items() if np.isfinite(value))
 
 
+def hatch(style: Mapping[str, str]) -> dict[str, object]:
+    """The hatching of bars, over their colour: a page's theme may have it replace the colour."""
+    return {"shape": style["hatch"], "fillmode": "overlay", "fgcolor": "white", "fgopacity": 0.6, "size": 7}
+
+
 def dots(shown: Dots, alt: str) -> go.Figure:
     """A dot with its interval per row and player; the players of a row stand below each other, in the same order in all."""
     players = list(shown.values)
@@ -71,7 +76,7 @@ def bars(shown: Dots, alt: str) -> go.Figure:
         words = [f"{name}<br>{row}: {a:.3f} [{b:.3f}, {c:.3f}]" for row, a, b, c in zip(shown.rows, mean, low, high, strict=True)]
         figure.add_bar(
             x=mean, y=list(shown.rows), name=name, orientation="h", hovertext=words, hoverinfo="text",
-            marker={"color": style["colour"], "pattern": {"shape": style["hatch"], "fgcolor": "white", "size": 6}},
+            marker={"color": style["colour"], "pattern": hatch(style)},
             error_x={"type": "data", "array": high - mean, "arrayminus": mean - low, "thickness": 1.3, "width": 3, "color": GREY},
         )  # fmt: skip
     for place, label in shown.lines:
@@ -113,7 +118,7 @@ def table_of_games(scores: Floats, alt: str, scale: str, span: tuple[float, floa
 def strips(history: NDArray[np.int8], rows: Sequence[str], alt: str, codes: Sequence[str] = ("CC", "CD", "DC", "DD")) -> go.Figure:
     """Matches below each other, round by round. history: [N, T] joint codes 2 * own action + the other's, -1 = not played; codes: their names"""
     n, rounds = history.shape
-    figure = blank(alt, 130 + 21 * n)
+    figure = blank(alt, 200 + 22 * n)  # on a narrow page the legend has four lines
     z = np.where(history < 0, np.nan, history.astype(np.float64))
     text = [["" if code < 0 or rounds > SIDE else codes[code] for code in line] for line in history]
     hover = [
@@ -127,7 +132,7 @@ def strips(history: NDArray[np.int8], rows: Sequence[str], alt: str, codes: Sequ
     )  # fmt: skip
     figure.update_yaxes(tickvals=at, ticktext=list(rows), range=[n - 0.5, -0.5], showgrid=False)
     figure.update_xaxes(title="round", dtick=1 if rounds <= SIDE else None, range=[0.5, rounds + 0.5], showgrid=False)
-    return figure
+    return figure.update_layout(margin={"b": 130})
 
 
 def mixtures(fits: Mapping[str, Fit], strategies: Sequence[str]) -> go.Figure:
@@ -140,14 +145,13 @@ def mixtures(fits: Mapping[str, Fit], strategies: Sequence[str]) -> go.Figure:
     figure = blank(f"shares of strategies, fitted by maximum likelihood: {'; '.join(parts)}", 190 + 40 * len(fits))
     for kind, strategy in enumerate(strategies):
         style = look(kind)
-        hatch = {"shape": style["hatch"], "fgcolor": "white", "fgopacity": 0.5, "size": 8}
         weights = [float(fit.weights[kind]) for fit in fits.values()]
         ends = [fit.weights_interval[kind].tolist() for fit in fits.values()]
         words = [f"{name}<br>{strategy} {w:.2f} [{lo:.2f}, {hi:.2f}]" for name, w, (lo, hi) in zip(fits, weights, ends, strict=True)]
         figure.add_bar(
             x=weights, y=rows, name=strategy, orientation="h", hovertext=words, hoverinfo="text",
             text=[strategy if w >= 0.2 else "" for w in weights], textposition="inside", insidetextanchor="middle", textangle=0,
-            marker={"color": style["colour"], "line": {"color": GREY, "width": 0.5}, "pattern": hatch},
+            marker={"color": style["colour"], "line": {"color": GREY, "width": 0.5}, "pattern": hatch(style)},
         )  # fmt: skip
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     figure.update_xaxes(title="share of the matches", range=[0, 1])
