@@ -6,7 +6,7 @@ own luck decides, and the answer counts as invalid. Prompts after Akata et al. (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -179,24 +179,29 @@ class Llm(Agent):
 
     # ---- what it will cost -------------------------------------------------------------------------------------------------------
 
-    def estimate(self, task: Task) -> str:
-        """Calls, tokens and money of a run at most, in a line: measured on matches of the training split played at random."""
+    def estimate(self, task: Task, times: Mapping[str, int] | None = None) -> str:
+        """Calls, tokens and money at most where every answer is valid, in a line: measured on matches of the training split played at random.
+
+        times: role -> how often it is played; None: one run, in all roles that are judged. A budget is that of one run in one role.
+        """
         chosen = options()
+        price = chosen.price(self.model)
         indices = np.linspace(0, task.n - 1, min(task.n, GAUGED)).astype(int).tolist()
         gauges = {role.name: _Gauge(self) for role in task.domain.roles}
         lineup = players(task.domain, gauges)
         rollout(task.domain, task.sample("train", indices), lineup, task=task.view, ids=torch.tensor(indices), record=False)
-        mine = [gauges[role] for role in task.candidates or (task.role,)]
         scale = task.n / len(indices)
-        calls, tokens = (round(scale * sum(getattr(gauge, name) for gauge in mine)) for name in ("calls", "tokens"))
+        played = times or dict.fromkeys(task.candidates or (task.role,), 1)
+        single = {role: (round(scale * gauges[role].calls), round(scale * gauges[role].tokens)) for role in played}
+        calls, tokens = (sum(n * single[role][part] for role, n in played.items()) for part in (0, 1))
         most = calls * self.most
-        parts = [f"at most {calls:,} calls, about {tokens:,} tokens in, at most {most:,} out"]
-        price = chosen.price(self.model)
-        money = None if price is None else price.of(tokens, most)
-        parts.append("no price for this model (chat_prices)" if money is None else f"at most {money:,.4g} in money by your prices")
-        for name, cap, need in (("tokens", chosen.tokens, tokens + most), ("money", chosen.money, money)):
-            if cap is not None and need is not None:
-                parts.append(f"budget {cap:,.6g} {name}" + (", which may stop it" if need > cap else ""))
+        parts = [f"at most {calls:,} calls (invalid answers, asked for again, come on top), about {tokens:,} tokens in, at most {most:,} out"]
+        parts.append("no price for this model (chat_prices)" if price is None else f"at most {price.of(tokens, most):,.4g} in money by your prices")
+        for name, cap in (("tokens", chosen.tokens), ("money", chosen.money)):
+            if cap is not None:
+                needs = ((told, asked * self.most) for asked, told in single.values())
+                need = max(put + got if name == "tokens" or price is None else price.of(put, got) for put, got in needs)
+                parts.append(f"budget {cap:,.6g} {name}" + (" a run" if times else "") + (", which may stop it" if need > cap else ""))
         return "; ".join(parts) + (" (cache only: nothing is sent)" if chosen.cache == "only" else "")
 
 

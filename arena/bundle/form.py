@@ -183,7 +183,7 @@ class TimingForm(Form):
     start: Count
     n: Count
     hist: Annotated[list[Big], Field(max_length=64)]
-    usage: Object | None
+    usage: Annotated[dict[str, Real], AfterValidator(_plain)] | None
 
 
 class RunForm(Form):

@@ -170,7 +170,7 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         try:
-            self.connection = sqlite3.connect(f"file:{path.resolve()}?mode=ro", uri=True, check_same_thread=False)
+            self.connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
             self.connection.row_factory = sqlite3.Row
             self.about: dict[str, Any] = {name: json.loads(value) for name, value in self.connection.execute("SELECT name, value FROM about")}
         except (sqlite3.Error, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from arena.answers import UNRELIABLE, invalid_share, unreliable
 from arena.cli.listing import run_line
 from arena.cli.output import Column, figure, moment, score, share, span, table
 
@@ -31,6 +32,7 @@ def read_board(store: Store, task_id: int) -> Json:
     names = [line["agent"] for line in lines]
     members = task.config.get("tasks") if task.tier == "suite" else None
     spec = registry.tasks().get(task.name)
+    invalid = invalid_shares(store, lines, members or [task.name])
     found = []
     for position, line in enumerate(lines):
         played = line["n"] * line["runs"] / len(members or (1,))
@@ -44,7 +46,8 @@ def read_board(store: Store, task_id: int) -> Json:
                 "score": line["headline"], "lo": line["lo"], "hi": line["hi"], "mean": line["mean"], "iqm": line["iqm"], "worst10": line["cvar10"],
                 "sd": line["sd"], "scenarios": line["n"], "runs": line["runs"], "runs_unfinished": line["runs_unfinished"],
                 "failed": line["failed"], "failed_rate": line["failed"] / played, "violated": line["violated"],
-                "violated_rate": line["violated"] / played, "ms_per_decision": line["ms"], "verified": line["verified"],
+                "violated_rate": line["violated"] / played, "invalid_rate": invalid.get(line["agent_id"]),
+                "unreliable": unreliable(invalid.get(line["agent_id"])), "ms_per_decision": line["ms"], "verified": line["verified"],
                 "to_leader": None if position == 0 else {"difference": line["headline"] - lines[0]["headline"], "lo": lo, "hi": hi},
                 "updated": moment(line["updated"]),
             }
@@ -56,6 +59,17 @@ def read_board(store: Store, task_id: int) -> Json:
         "few": task.tier != "suite" and (len(np.unique(clusters)) if clusters is not None else task.n_scenarios) < FEW,
         "lines": found, "off_board": [] if task.tier == "suite" else off_board(store, task_id),
     }  # fmt: skip
+
+
+def invalid_shares(store: Store, lines: Collection[Json], task_names: Collection[str]) -> dict[int, float]:
+    """agent -> the share of invalid answers in the worst of the runs behind its line, for agents that tell it."""
+    behind = {(line["agent_id"], run) for line in lines for run in line["run_set"]}
+    found: dict[int, float] = {}
+    for told in store.usages(task_names):
+        agent, share_of_run = told["agent_id"], invalid_share(told)
+        if share_of_run is not None and (agent, told["run_id"]) in behind:
+            found[agent] = max(share_of_run, found.get(agent, 0.0))
+    return found
 
 
 def off_board(store: Store, task_id: int) -> list[Json]:
@@ -83,6 +97,8 @@ def print_board(board: Json, top: int | None = None, played: Collection[int] = (
         _lines(board, kept, played)
     if len(kept) < len(lines):
         print(f"  ... {len(lines) - len(kept)} more: arena leaderboard {board['task']}")
+    if any(line["unreliable"] for line in kept):
+        print(f"  unreliable: more than {100 * UNRELIABLE:g} % of the answers of a run were invalid; chance played in their place")
     waiting = board["off_board"]
     for row in waiting[:5]:
         state = row["status"] if row["ranked"] else f"{row['status']}, unranked"
@@ -108,9 +124,11 @@ def _title(board: Json) -> str:
 
 def _lines(board: Json, lines: list[Json], played: Collection[int]) -> None:
     violations = any(line["violated"] for line in board["lines"])
+    answers = any(line["invalid_rate"] for line in board["lines"])
     several = any(line["runs"] > len(board["members"] or (1,)) or line["runs_unfinished"] for line in board["lines"])
     columns = [Column("rank"), Column("agent", fold=True), Column("score (95 %)"), Column("IQM", True), Column("worst10", True), Column("fail", True)]
     columns += [Column("viol", True)] if violations else []
+    columns += [Column("inv", True)] if answers else []
     columns += [Column("ms/dec", True)]
     columns += [Column("runs", True)] if several else []
     columns += [Column("to the leader, paired")] if len(board["lines"]) > 1 else []
@@ -119,9 +137,10 @@ def _lines(board: Json, lines: list[Json], played: Collection[int]) -> None:
         low, high = line["rank_range"]
         gap = line["to_leader"]
         row = [f"{line['rank']}" + ("" if low == high == line["rank"] else f" ({low}-{high})")]
-        row += [line["label"] + (" (retired)" if line["retired"] else "")]
+        row += [line["label"] + "".join(f" ({mark})" for mark in ("retired", "unreliable") if line[mark])]
         row += [span(line["score"], line["lo"], line["hi"]), score(line["iqm"]), score(line["worst10"]), share(line["failed_rate"])]
         row += [share(line["violated_rate"])] if violations else []
+        row += ["" if line["invalid_rate"] is None else share(line["invalid_rate"])] if answers else []
         row += ["<0.001" if (line["ms_per_decision"] or 1) < 1e-3 else figure(line["ms_per_decision"])]
         row += [f"{line['runs']}" + (f" (+{line['runs_unfinished']} unfinished)" if line["runs_unfinished"] else "")] if several else []
         row += [span(gap["difference"], gap["lo"], gap["hi"], "+") if gap else ""] if len(board["lines"]) > 1 else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,7 +58,7 @@ def crossplay(
     from arena.evaluation import check_pair, register_task
 
     task = registry.task(reference)
-    check_pair(task)
+    roles = check_pair(task)
     pool = _pool(task, agents or [], quiet)
     chosen = range(seeds) if seeds else [seed or 0]
     place = device(on)
@@ -65,6 +66,7 @@ def crossplay(
     with store(read_only=False) as opened:
         task_id = register_task(opened, task)
         jobs = _asked(opened, task, reference, pool, chosen, chunk)
+        _tell_costs(task, roles, jobs, quiet)
         if queue:
             tell_queued(jobs, as_json, as_csv)
             return 0
@@ -106,6 +108,20 @@ def _asked(store: Store, task: Task, reference: str, pool: Sequence[Candidate], 
             for row in pool
             for column in pool
         ]
+
+
+def _tell_costs(task: Task, roles: tuple[str, str], jobs: Sequence[Job], quiet: bool) -> None:
+    """What models are asked at most in the matches that are yet to be played, a line for each of them."""
+    from arena.cli.planning import cost
+
+    left = [job for job in jobs if job.run.status != "complete"]
+    seats = [(seat, role, job.run.id) for job in left for role, seat in zip(roles, (job.candidate, job.opponent), strict=True) if seat]
+    for candidate in {seat.name: seat for seat, _, _ in seats}.values():
+        mine = [(role, run) for seat, role, run in seats if seat.name == candidate.name]
+        told = cost(task, candidate, optional=False, times=Counter(role for role, _ in mine))
+        if told is not None:
+            matches = len({run for _, run in mine})
+            notice(f"{candidate.name} on {task.id}, {matches} {'match' if matches == 1 else 'matches'}: {told}", quiet)
 
 
 def _tell(store: Store, task_id: int, jobs: Sequence[Job], quiet: bool, as_json: bool, as_csv: bool) -> int:

@@ -116,7 +116,7 @@ def forecast(store: Store | None, item: Item) -> dict[str, Any]:
     planned: dict[str, Any] = {
         "task": task.id, "agent": candidate.name, "seed": item.seed, "scenarios": task.n, "chunks": len(task.chunks()), "chunks_done": 0,
         "run": None, "status": "new", "seconds": None, "estimate": None, "bytes": disk_needed(task),
-        "cost": cost(item),
+        "cost": cost(task, candidate, item.optional),
     }  # fmt: skip
     if store is None:
         return planned
@@ -144,18 +144,20 @@ def _whole(store: Store, run: Mapping[str, Any]) -> list[float]:
 # ---- money ---------------------------------------------------------------------------------------------------------
 
 
-def cost(item: Item) -> str | None:
-    """What the agent says a run takes beside time (calls, tokens, money), in a line, where it has `estimate(task)`; else None.
+def cost(task: Task, candidate: Candidate, optional: bool, times: Mapping[str, int] | None = None) -> str | None:
+    """What the agent says playing the task takes beside time (calls, tokens, money), in a line, where it has `estimate(task, times)`; else
+    None. times: role -> how often it plays it; None: one run.
 
-    Only models that are asked for money are made to be asked this. Raises ArenaError where such an agent was named and cannot be made.
+    Only models that are asked for money are made to be asked this. Raises ArenaError where such an agent was named (not `optional`) and
+    cannot be made.
     """
-    if item.candidate.nature != "llm" or item.candidate.level != "inline":
+    if candidate.nature != "llm" or candidate.level != "inline":
         return None
     try:
-        agent: Any = item.candidate.make()
-        told: str | None = agent.estimate(item.task) if hasattr(agent, "estimate") else None
+        agent: Any = candidate.make()
+        told: str | None = agent.estimate(task, times) if hasattr(agent, "estimate") else None
     except ArenaError:
-        if item.optional:
+        if optional:
             return None
         raise
     return told

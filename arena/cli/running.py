@@ -91,7 +91,8 @@ def run(
         return 0
     place = device(on)
     check_disk(needed, settings.home())
-    for told in dict.fromkeys(f"{item.candidate.name} on {item.task.id}: {told}" for item in items if (told := cost(item)) is not None):
+    costs = ((item, cost(item.task, item.candidate, item.optional)) for item in items)
+    for told in dict.fromkeys(f"{item.candidate.name} on {item.task.id}: {told}" for item, told in costs if told is not None):
         notice(told, quiet)
     from arena.evaluation import request
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arena.answers import invalid_share, unreliable
 from arena.cli.listing import run_line, run_table
 from arena.cli.opening import RunId, store, store_or_none
 from arena.cli.output import AsJson, Column, deliver, duration, figure, literal, moment, pairs, share, size, span, table
@@ -128,6 +129,7 @@ def read_run(store: Store, run_id: int) -> Json:
     row = store.run(run_id)
     failures = store.failures(run_id, limit=100)
     timings = store.timings(run_id)
+    rates = {e["id"]: invalid_share(timings[e["id"]]) if e["id"] in timings else None for e in row["entries"]}
     stalled = run_id in {run.id for run in store.stalled()}
     candidates = [f"{e['agent']}@{e['version']}" for e in row["entries"] if e["candidate"]]
     total = sum(entry["failures"] for entry in row["entries"])
@@ -144,6 +146,7 @@ def read_run(store: Store, run_id: int) -> Json:
                 "ms_per_decision": e["decision_ns_total"] / e["decisions"] / 1e6 if e["decisions"] else None,
                 "ms_median": quantile(timings, e["id"], 0.5), "ms_p99": quantile(timings, e["id"], 0.99),
                 "peak_memory": e["peak_rss"] or None, "usage": timings[e["id"]]["usage"] if e["id"] in timings else {},
+                "invalid_rate": rates[e["id"]], "unreliable": unreliable(rates[e["id"]]),
             }
             for e in row["entries"]
         ],
@@ -177,6 +180,7 @@ def _print_run(run: Json, full: bool) -> None:
         walls = "" if e["level"] == "inline" else f", {e['level']}" + (f", {size(e['peak_memory'])} at most" if e["peak_memory"] else "")
         rows += [(e["role"], f"{e['agent']}@{e['version']}{walls}" + (f", {time_text}" if e["decisions"] else ""))]
         rows += [("usage", ", ".join(f"{name} {figure(amount)}" for name, amount in e["usage"].items()))] if e["usage"] else []
+        rows += [("", f"unreliable: {share(e['invalid_rate'])} of its answers were invalid")] if e["unreliable"] else []
     pairs(rows)
     shown = run["failures"] if full else run["failures"][:10]
     if shown:

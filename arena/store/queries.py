@@ -295,16 +295,40 @@ class Queries(Finishing):
         return self._dicts(query.order_by(failures.c.entry_id, failures.c.scenario).limit(limit))
 
     def timings(self, run_id: int) -> dict[int, Json]:
-        """Decision times per entry, merged over chunks: `hist` int64 [64] (bin i: [2^i, 2^(i+1)) ns) and `usage` (numbers summed). [1]"""
+        """Decision times per entry, merged over chunks: `hist` int64 [64] (bin i: [2^i, 2^(i+1)) ns), `usage` (numbers summed) and `decisions`
+        of the chunks that told usage. [1]
+        """
         query = select(timings.c.entry_id, timings.c.hist, timings.c.usage).join(entries, entries.c.id == timings.c.entry_id)
+        query = query.where(entries.c.run_id == run_id).order_by(timings.c.entry_id, timings.c.start)
+        return {merged.pop("entry_id"): merged for merged in self._merged(query)}
+
+    def usages(self, task_names: Collection[str]) -> list[Json]:
+        """What judged agents told of their usage in complete ranked runs on these tasks, whatever their content, per entry: `agent_id`, `run_id`,
+        `entry_id`, and `hist`, `usage`, `decisions` as in `timings`. [1]
+        """
+        query = (
+            select(entries.c.agent_id, entries.c.run_id, timings.c.entry_id, timings.c.hist, timings.c.usage)
+            .select_from(tasks)
+            .join(runs, runs.c.task_id == tasks.c.id)
+            .join(entries, entries.c.run_id == runs.c.id)
+            .join(timings, timings.c.entry_id == entries.c.id)
+            .where(tasks.c.name.in_(list(task_names)), runs.c.status == "complete", runs.c.ranked, entries.c.candidate)
+            .where(timings.c.usage.is_not(None))
+        )
+        return self._merged(query.order_by(timings.c.entry_id, timings.c.start))
+
+    def _merged(self, query: Select[Any]) -> list[Json]:
+        """Rows of `timings` summed over the chunks of an entry."""
         merged: dict[int, Json] = {}
-        with self.reading() as connection:
-            for entry_id, hist, usage in connection.execute(query.where(entries.c.run_id == run_id).order_by(timings.c.entry_id, timings.c.start)):
-                mine = merged.setdefault(entry_id, {"hist": np.zeros(64, np.int64), "usage": {}})
-                mine["hist"] += unpack_histogram(hist)
-                for name, amount in (usage or {}).items():
-                    mine["usage"][name] = mine["usage"].get(name, 0) + amount
-        return merged
+        for row in self._dicts(query):
+            hist, usage = unpack_histogram(row.pop("hist")), row.pop("usage")
+            mine = merged.setdefault(row["entry_id"], {**row, "hist": np.zeros(64, np.int64), "usage": {}, "decisions": 0})
+            mine["hist"] += hist
+            if usage is not None:
+                mine["decisions"] += int(hist.sum())
+            for name, amount in (usage or {}).items():
+                mine["usage"][name] = mine["usage"].get(name, 0) + amount
+        return list(merged.values())
 
     # ---- what is known --------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from arena.answers import UNRELIABLE
 from arena.cli.board import read_board
 from arena.cli.output import span
 from arena.store import Store
@@ -33,7 +34,8 @@ def loaded(_store: Store, state: str, task_id: int) -> tuple[dict[str, Any], pd.
             {
                 "rank": str(best) if best == worst else f"{best}-{worst}", "agent": line["label"], "score": line["score"], "lo": line["lo"],
                 "hi": line["hi"], "nature": line["nature"], "kind": line["kind"], "IQM": line["iqm"], "worst 10 %": line["worst10"],
-                "fail %": 100 * line["failed_rate"], "viol %": 100 * line["violated_rate"], "ms": line["ms_per_decision"], "runs": line["runs"],
+                "fail %": 100 * line["failed_rate"], "viol %": 100 * line["violated_rate"],
+                "invalid %": 100 * (line["invalid_rate"] or 0.0), "ms": line["ms_per_decision"], "runs": line["runs"],
                 "verified": "✓" if line["verified"] else "", "runs in": ", ".join(levels.get(line["agent_id"], [])),
                 "to the leader, paired": span(gap["difference"], gap["lo"], gap["hi"], "+") if gap else "",
                 "notes": ", ".join(notes(line)), "agent_id": line["agent_id"], "reference": f"{line['agent']}@{line['version']}",
@@ -44,7 +46,7 @@ def loaded(_store: Store, state: str, task_id: int) -> tuple[dict[str, Any], pd.
 
 def notes(line: dict[str, Any]) -> list[str]:
     """What a reader must know beside the numbers."""
-    found = ["retired"] if line["retired"] else []
+    found = [mark for mark in ("retired", "unreliable") if line[mark]]
     found += [f"{line['runs_unfinished']} unfinished"] if line["runs_unfinished"] else []
     found += ["few seeds"] if line["nature"] == "learned" and line["runs"] < FEW_SEEDS else []
     return found
@@ -142,6 +144,7 @@ def columns(board: dict[str, Any]) -> dict[str, Any]:
         "worst 10 %": style.score_column(help="Mean of the worst tenth of the scenarios"),
         "fail %": style.percent_column(help="Scenarios in which the agent crashed, timed out or broke a rule; they score the floor"),
         "viol %": style.percent_column(help="Scenarios in which a constraint was violated"),
+        "invalid %": style.percent_column(help="Decisions for which the agent had no valid answer and chance played, in the worst of its runs"),
         "ms": style.figure_column("ms / decision"), "runs": st.column_config.NumberColumn(width=55),
         "verified": st.column_config.TextColumn(help="All its runs were derived again from their recordings", width=75),
         "runs in": st.column_config.TextColumn(help="How the agent's code was kept apart from the host"),
@@ -151,7 +154,7 @@ def columns(board: dict[str, Any]) -> dict[str, Any]:
 
 def shown_columns(frame: pd.DataFrame) -> list[str]:
     """All columns but those that would say nothing."""
-    empty = {"agent_id", "reference"} | {name for name in ("viol %", "notes") if not frame[name].any()}
+    empty = {"agent_id", "reference"} | {name for name in ("viol %", "invalid %", "notes") if not frame[name].any()}
     empty |= {name for name in ("IQM", "worst 10 %") if frame[name].isna().all()}
     empty |= {"runs in"} if set(frame["runs in"]) <= {"inline", ""} else set()
     return [name for name in frame.columns if name not in empty]
@@ -198,6 +201,8 @@ st.caption(", ".join(words) + ". Score 0 is the textbook baseline, 1 the bound; 
 if board["tier"] != "suite":
     elements.link("task", "What this task is", ":material/flag:", id=chosen["name"])
 
+if any(line["unreliable"] for line in board["lines"]):
+    st.caption(f"Unreliable: more than {100 * UNRELIABLE:g} % of the answers of a run were invalid, and chance played in their place.")
 above = st.container()
 event = elements.table(
     frame, f"{chosen['name']}-board", f"board-{chosen['id']}", columns(board), shown_columns(frame), on_select="rerun", selection_mode="multi-row"

@@ -10,12 +10,13 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from arena.answers import UNRELIABLE, invalid_share, unreliable
 from arena.cli.listing import run_line
 from arena.cli.output import duration, figure, moment, share, size
 from arena.cli.showing import quantile
 from arena.errors import ArenaError
 from arena.store import Store
-from dashboard import style
+from dashboard import style, transcripts
 from dashboard.elements import ROWS, badge, chart, link, name, table
 from dashboard.reading import nothing_yet, reading
 from dashboard.words import back, public, signed, told, whole
@@ -170,6 +171,9 @@ def detail(run_id: int) -> None:
         badge(run["state"])
         if not run["ranked"]:
             st.badge("unranked", color="gray")
+        if any(unreliable(invalid_share(timings[e["id"]])) for e in run["entries"] if e["id"] in timings):
+            words = f"More than {100 * UNRELIABLE:g} % of the answers were invalid; chance played in their place"
+            st.badge("unreliable", icon=":material/warning:", color="orange", help=words)
     against = f" as {judged['role']} against {others[0]['agent']}@{others[0]['version']} as {others[0]['role']}" if match else ""
     st.text(f"{judged['agent']}@{judged['version']}{against} on {run['task']}, seed {run['seed']}")
     with st.container(horizontal=True):
@@ -187,6 +191,7 @@ def detail(run_id: int) -> None:
         spread(run, *scores)
     lineup(run, timings)
     decision_times(run, timings)
+    transcripts.section(run)
     with st.expander("Environment", icon=":material/memory:"):
         environment_of(run)
 
@@ -296,6 +301,10 @@ def lineup(run: Json, timings: dict[int, Json]) -> None:
         for e in run["entries"]
         for what, amount in timings.get(e["id"], {}).get("usage", {}).items()
     ]  # fmt: skip
+    for e in run["entries"]:
+        invalid = invalid_share(timings[e["id"]]) if e["id"] in timings else None
+        if invalid is not None:
+            used.append({"agent": f"{e['agent']}@{e['version']}", "what": "invalid answers, % of decisions", "amount": 100 * invalid})
     if used:
         st.subheader("Usage")
         table(pd.DataFrame(used), f"run-{run['id']}-usage", f"usage-{run['id']}", {"per scenario": style.figure_column()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import signal
 import sys
@@ -26,6 +27,11 @@ SECRET = "sk-very-secret-1234"
 
 def changing(text):
     return "JF"[len(text) % 3 == 0]
+
+
+def dumb(share):
+    """No letter for one question in `share`, however often it is asked for."""
+    return lambda handler, body: handler.send(200, loopback.completion("dunno" if len(body["messages"][0]["content"]) % share == 0 else "J"))
 
 
 @pytest.fixture
@@ -129,6 +135,58 @@ def wait_for(server, questions):
     deadline = time.monotonic() + 120
     while len(server.bodies) < questions and time.monotonic() < deadline:
         time.sleep(0.02)
+
+
+def test_a_run_with_many_invalid_answers_is_marked(arena, llm, server, home, tmp_path, monkeypatch):
+    server.reply = dumb(7)
+    told = arena("run", "-t", TASK, "-a", llm, "-a", "tft")
+    assert told.code == 0 and "(unreliable)" in told.out and "more than 5 % of the answers of a run were invalid" in told.out
+    reader = Reader(transcript(home))
+    lost = {(call.place.scenario, call.place.step) for call in reader.calls() if call.place.ask == 2 and call.choice == ""}
+    reader.close()
+    model, strategy = sorted(arena("leaderboard", TASK, "--json").document["boards"][0]["lines"], key=lambda line: line["nature"] != "llm")
+    assert model["invalid_rate"] == len(lost) / 200 > 0.05 and model["unreliable"]
+    assert strategy["invalid_rate"] is None and not strategy["unreliable"]
+    shown = arena("leaderboard", TASK).out
+    head = next(line for line in shown.splitlines() if "score (95 %)" in line)
+    assert " inv " in head and [("unreliable" in line) for line in shown.splitlines() if "%" in line and "tft" in line] == [False]
+    (entry,) = arena("show", "run", "1", "--json").document["entries"]
+    assert entry["invalid_rate"] == model["invalid_rate"] and entry["unreliable"] and "unreliable" in arena("show", "run", "1").out
+    calls = entry["usage"]["calls"]
+    # of decisions: how many calls it takes depends on what is asked at the same time, the share does not
+    monkeypatch.setenv("ARENA_HOME", str(tmp_path / "in chunks"))
+    assert arena("run", "-t", TASK, "-a", llm, "--chunk", "3").code == 0
+    (entry,) = arena("show", "run", "1", "--json").document["entries"]
+    assert entry["invalid_rate"] == model["invalid_rate"] and entry["usage"]["calls"] != calls
+
+
+def test_few_invalid_answers_are_told_and_not_marked_and_the_worst_run_counts(arena, llm, server):
+    server.reply = dumb(40)
+    assert arena("run", "-t", TASK, "-a", llm).code == 0
+    few = arena("leaderboard", TASK, "--json").document["boards"][0]["lines"][0]
+    assert 0 < few["invalid_rate"] <= 0.05 and not few["unreliable"]
+    board_shown = arena("leaderboard", TASK).out
+    assert " inv " in board_shown and "unreliable" not in board_shown + arena("show", "run", "1").out
+    server.reply = dumb(3)
+    assert arena("run", "-t", TASK, "-a", llm, "--seed", "1").code == 0
+    both = arena("leaderboard", TASK, "--json").document["boards"][0]["lines"][0]
+    worst = arena("show", "run", "2", "--json").document["entries"][0]["invalid_rate"]
+    assert both["runs"] == 2 and both["invalid_rate"] == worst > 0.05 and both["unreliable"]
+
+
+def test_cross_play_tells_its_cost_before(arena, llm, server, monkeypatch):
+    game = "repeated_games/crossplay-v1"
+    server.reply = loopback.answers(lambda text: re.search(r"only: ([A-Z])", text)[1])  # whatever is listed first
+    monkeypatch.setenv("ARENA_CHAT_TOKENS", "1e6")
+    done = arena("crossplay", "-t", game, "-a", llm, "-a", "tft")
+    n = arena("show", "task", game, "--json").document["scenarios"]
+    # 3 of the 4 matches have the model in a seat, the one against itself in both
+    line = next(line for line in done.err.splitlines() if "at most" in line)
+    assert done.code == 0 and f"on {game}, 3 matches: at most {4 * 10 * n:,} calls" in line and "budget 1e+06 tokens a run" in line
+    assert done.err.index("at most") < done.err.index("[1/4]") and 0 < len(server.bodies) <= 4 * 10 * n and "tft on" not in done.err
+    assert "at most" not in arena("crossplay", "-t", game, "-a", llm, "-a", "tft").err, "all is played"
+    more = arena("crossplay", "-t", game, "-a", llm, "-a", "tft", "-a", "allc", "--queue")
+    assert f"2 matches: at most {2 * 10 * n:,} calls" in more.err and more.code == 0
 
 
 def test_ctrl_c_does_not_wait_for_answers(process, arena, llm, server):

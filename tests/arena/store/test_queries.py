@@ -70,6 +70,21 @@ def test_one_scenario_of_everybody(league, statements):
     assert world.store.scenario(tasks[0], 30) == []
 
 
+def test_usages_behind_the_boards_of_some_tasks(league, statements):
+    world, tasks, agents = league
+    world.played(tasks[0], agents["pid"], 2)  # not complete
+    unranked = world.played(tasks[0], agents["pid"], 3, ranked=False)
+    world.store.finish(unranked.id, world.summarise)
+    statements.clear()
+    found = world.store.usages(["dom/t0-v1", "zoo/t2-v1"])
+    assert len(statements) == 1
+    assert sorted((told["agent_id"], told["usage"], told["decisions"]) for told in found) == sorted(
+        (agent, {"tokens": 21}, 60) for agent in [*agents.values()] * 2 + [agents["ppo"]]
+    )
+    assert {told["run_id"] for told in found} == {run for task in (tasks[0], tasks[2]) for line in world.store.board(task) for run in line["run_set"]}
+    assert world.store.usages(["dom/none-v1"]) == []
+
+
 def test_leaders_per_task_and_nature(league, statements):
     world, tasks, _ = league
     leaders = [(row["task_id"], row["nature"], row["agent"], row["domain"]) for row in world.store.leaders()]
