@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from arena.cli.board import label
 from arena.cli.output import Column, figure, score, span, table
-from arena.digest import digest
 from arena.errors import ArenaError
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ def roles_of(task: TaskRow) -> tuple[str, str]:
 
 def pool_digest(task: TaskRow, agents: Iterable[AgentRow]) -> str:
     """What tells a pool of agents on a task from every other one: ratings are those of a pool."""
+    from arena.digest import digest
+
     return digest({"task": task.digest, "pool": sorted(agent.digest for agent in agents)})
 
 

@@ -137,7 +137,7 @@ def test_names_are_printed_as_they_are(arena, tmp_path):
 @pytest.mark.parametrize(
     ("agent", "said"),
     [
-        ("pdi", "did you mean pid?"),
+        ("pdi", "did you mean pid"),
         ("nowhere.py:Class", "there is no file nowhere.py"),
         ("empty.py:Class", "no attribute is called"),
         ("broken.py:Class", "cannot be imported: ZeroDivisionError"),
