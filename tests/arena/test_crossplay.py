@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_domains import Roshambo, entrant, roshambo, village
 
-from arena import registry
+from arena import registry, settings
 from arena.bundle import export_runs, import_bundle
 from arena.cli.payoffs import pool_digest, rate_pool, read_payoffs
 from arena.engines import Inline, Work
@@ -224,7 +224,8 @@ def test_a_worker_plays_queued_matches(kept, with_roshambo):
     assert cells(read_payoffs(kept, 1))["toy-paper", "toy-rock"]["score"] == 1.0
 
 
-def test_a_match_travels_to_workers(with_roshambo):
+def test_a_match_travels_to_workers(with_roshambo, monkeypatch):
+    monkeypatch.setattr(settings, "_flags", {})  # a worker takes over the settings of who sent it, for good
     work = Work("one", registry.task("roshambo/tiny-v1"), registry.candidate("toy-rock"), 0, "cpu", registry.candidate("toy-paper"))
     there = work.packed.unpack()
     assert (there.candidate.name, there.opponent.name) == ("toy-rock", "toy-paper")

@@ -21,6 +21,7 @@ from arena.errors import ArenaError
 from arena.faces.gymnasium import ArenaEnv, ArenaVectorEnv
 
 TASKS = sorted(registry.tasks())
+ONE_ROLE = [task for task in TASKS if task != "repeated_games/crossplay-v1"]  # two roles: the parallel face alone has room for both
 # No faults: features are unbounded on purpose, x in [-4, 4] is the task's definition of the action, and a task of one campaign
 # shows the index of that campaign.
 HARMLESS = ("is -infinity", "is infinity", "symmetric and normalized", "maximum and minimum values are equal")
@@ -33,7 +34,7 @@ def legal_action(space, mask=None, rows=None, rng=None):
     return np.stack([legal_action(space, None if mask is None else mask[row]) for row in range(rows)])
 
 
-@pytest.mark.parametrize("task_id", TASKS)
+@pytest.mark.parametrize("task_id", ONE_ROLE)
 def test_gymnasium_accepts_every_task_in_every_mode(task_id, known, offer_legal):
     task = known
     for mode in task.domain.roles[0].modes:
@@ -45,7 +46,7 @@ def test_gymnasium_accepts_every_task_in_every_mode(task_id, known, offer_legal)
         assert not [str(w.message) for w in heard if not any(words in str(w.message) for words in HARMLESS)]
 
 
-@pytest.mark.parametrize("task_id", TASKS)
+@pytest.mark.parametrize("task_id", ONE_ROLE)
 def test_a_batch_of_every_task_plays_what_single_environments_play(task_id, known):
     task = known
     decisions = 2 if task.domain.horizon > 20_000 else 8

@@ -20,9 +20,9 @@ from arena.faces.episodes import vector_space
 from arena.faces.gymnasium import ArenaEnv, ArenaVectorEnv
 from arena.faces.sb3 import ArenaVecEnv
 
-TASKS = sorted(registry.tasks())
-# x in [-4, 4] is the task's definition of the action; tables of nodes are flattened by SB3 itself
-HARMLESS = ("symmetric and normalized Box", "unconventional shape")
+TASKS = sorted(set(registry.tasks()) - {"repeated_games/crossplay-v1"})  # two roles: the parallel face alone has room for both
+# x in [-4, 4] is the task's definition of the action; tables of nodes are flattened by SB3 itself; a bimatrix is no image
+HARMLESS = ("symmetric and normalized Box", "unconventional shape", "payoffs is an image", "minimal resolution for an image")
 
 
 @pytest.mark.parametrize("task_id", TASKS)
