@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,8 @@ from arena import registry
 
 HERE = Path(__file__).parent
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background: commands would inherit that Ctrl-C does nothing
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _load(name: str, path: Path) -> ModuleType:

@@ -9,7 +9,6 @@ from math import log
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
@@ -94,6 +93,8 @@ def _fit(wins: Floats, games: Floats, a: Ints, b: Ints, start: Floats, ridge: fl
         slope = games * expit(gap) - wins
         gradient = np.bincount(a, slope, len(theta)) - np.bincount(b, slope, len(theta)) + ridge * theta
         return value / scale, gradient / scale
+
+    from scipy.optimize import minimize  # a quarter of a second, paid only here
 
     theta = minimize(loss, start, jac=True, method="L-BFGS-B", options={"gtol": 1e-9, "ftol": 1e-15, "maxiter": 500}).x
     return np.asarray(theta - theta.mean())

@@ -12,7 +12,6 @@ from arena.task import Task, Vector
 from domains.bidding.history import History
 from domains.bidding.kernel import Auctions, Bidding, Campaign
 from domains.bidding.scenarios import auctions
-from domains.bidding.stochastic import pair_model, stochastic_optimum
 
 LONGEST_TABLE = 1000  # auctions; a longer horizon's budgets make the table too large
 
@@ -42,6 +41,8 @@ def references(task: Task) -> dict[str, Vector]:
 
 def stochastic_line(domain: Bidding, scenario: Auctions) -> Vector:
     """[B] V_N(B) of each scenario's campaign and budget."""
+    from domains.bidding.stochastic import pair_model, stochastic_optimum  # Numba, for who makes references alone
+
     line = np.empty(len(scenario))
     for campaign in np.unique(scenario.campaign.numpy()):
         rows = np.flatnonzero(scenario.campaign.numpy() == campaign)

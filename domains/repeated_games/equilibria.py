@@ -103,8 +103,8 @@ def bargain(payoffs: Tensor, rounds: int) -> Tensor:
     """[..., 2] total points of both at the Nash bargaining outcome over `rounds` rounds (Nash, Econometrica 18, 1950).
 
     Every round has one of the four cells, so an outcome is how often each comes. Of those that leave nobody below rounds * minmax value: the
-    largest product of surpluses, then the largest welfare, then the smallest difference of the surpluses; what still ties is averaged.
-    NaN where there is no such outcome.
+    largest product of surpluses, then the largest welfare; the two give the pair of surpluses but for its order, so what still ties is one
+    pair of points or two mirrored ones, and of two the middle is taken. NaN where there is no such outcome.
     """
     n = torch.arange(rounds + 1, dtype=torch.float64, device=payoffs.device)
     three = torch.cartesian_prod(n, n, n)
@@ -113,7 +113,9 @@ def bargain(payoffs: Tensor, rounds: int) -> Tensor:
     points = counts @ payoffs.flatten(-3, -2)  # [..., K, 2]
     surplus = points - rounds * securities(payoffs)[..., None, :]
     left = (surplus >= -CLOSE).all(-1)
-    for key in (surplus.prod(-1), points.sum(-1), -(surplus[..., 0] - surplus[..., 1]).abs()):
+    for key in (surplus.prod(-1), points.sum(-1)):
         value = torch.where(left, key, -torch.inf)
         left = left & (value >= value.amax(-1, keepdim=True) - CLOSE)
-    return (points * left[..., None]).sum(-2) / left.sum(-1, keepdim=True)
+    left = left[..., None]
+    middle = (torch.where(left, points, torch.inf).amin(-2) + torch.where(left, points, -torch.inf).amax(-2)) / 2
+    return middle  # inf - inf where there is none: NaN

@@ -52,6 +52,17 @@ def test_wilson() -> None:
     assert wilson(0, 100) == pytest.approx((0.0, 0.0370), abs=5e-5)
 
 
+def test_scipy_finds_the_same() -> None:
+    rng = np.random.default_rng(6)
+    for n in range(4, 40):
+        x = rng.gamma(2.0, 1.0, n)
+        assert iqm(x) == stats.trim_mean(x, 0.25)
+        assert trimmed_interval(x) == pytest.approx(stats.mstats.trimmed_mean_ci(x, limits=(0.25, 0.25)))
+        for count in range(n + 1):
+            expected = stats.binomtest(count, n).proportion_ci(0.95, method="wilson")
+            assert wilson(count, n) == pytest.approx((expected.low, expected.high), abs=1e-14)
+
+
 def test_t_interval_of_one_run_is_the_textbook_one() -> None:
     x = np.random.default_rng(5).gamma(2.0, 1.0, 11)
     expected = stats.ttest_1samp(x, 0.0).confidence_interval(0.95)
