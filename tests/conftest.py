@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
 import torch
 
@@ -15,6 +16,8 @@ from arena import registry
 
 HERE = Path(__file__).parent
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("arena", deadline=None)  # a busy machine is no fault of an example
+hypothesis.settings.load_profile("arena")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background: commands would inherit that Ctrl-C does nothing
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -28,7 +28,8 @@ COLUMNS = ("4321", "4231", "4132", "4123", "4213", "4312", "3412", "2413", "1423
 class Ordinal:
     """One of the 144: ranks of both players in canonical form, the family by its best pure equilibrium, the place in the table of games.
 
-    slug: og-<row's ranks>-<column's ranks>; row, column: 0..11; symmetric: the same game seen from both seats
+    slug: og-<row's ranks>-<column's ranks>; row, column: 0..11; symmetric: the same game seen from both seats.
+    It is played as it stands in the table: in canonical form row's worst cell is always (0, 0), and "always 1" would be a good player.
     """
 
     first: Ranks
@@ -44,7 +45,7 @@ class Ordinal:
 
     @property
     def payoffs(self) -> Tensor:
-        return bimatrix(self.first, self.second)
+        return bimatrix(_digits(ROWS[self.row]), _digits(COLUMNS[self.column]))
 
 
 def bimatrix(first: tuple[float, ...], second: tuple[float, ...]) -> Tensor:

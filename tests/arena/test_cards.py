@@ -88,7 +88,7 @@ def test_text_of_users_cannot_leave_its_place(kept, tiny, evil):
     assert body.count("## In its author's words") == 1 and evil.strip() in body.partition("## In its author's words")[2]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0")), st.text(st.sampled_from("-\n\r: #'\"x\u2028"), max_size=12))
 def test_any_text_comes_back_from_the_front_matter(tmp_path_factory, first, second):
     from arena.cards import _yaml

@@ -35,7 +35,7 @@ def models(draw: st.DrawFn) -> PairModel:
     return PairModel(theta, (weights / weights.sum()).reshape(bins, prices))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(models(), st.integers(1, 12), st.integers(1, 30))
 def test_table_is_the_definition(model: PairModel, auctions: int, budget: int) -> None:
     exact = by_definition(model, auctions, budget)

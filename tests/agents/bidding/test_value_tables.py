@@ -78,7 +78,7 @@ def test_one_table_serves_smaller_budgets() -> None:
     torch.testing.assert_close(large.values[:, :701], small.values, rtol=0, atol=1e-9 * model.theta_bar)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(models(), st.integers(1, 24), st.integers(1, 40))
 def test_table_is_the_definition(model: PriceModel, auctions: int, budget: int) -> None:
     table = value_table(model, auctions, budget)
@@ -86,7 +86,7 @@ def test_table_is_the_definition(model: PriceModel, auctions: int, budget: int) 
     assert (table.values[:, 0] == 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(models(), st.integers(1, 24), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_batched_bid_is_the_scan(model: PriceModel, auctions: int, budget: int, seed: int) -> None:
     table = value_table(model, auctions, budget)

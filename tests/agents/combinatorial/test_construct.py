@@ -33,7 +33,7 @@ def with_node(matrix, tour, node):
     return min((np.insert(tour, at, node) for at in range(1, len(tour) + 1)), key=lambda found: tour_length(matrix, found))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n=st.integers(3, 12), seed=SEEDS, symmetric=st.booleans())
 def test_insertion_always_takes_the_cheapest_place(n, seed, symmetric):
     matrix = distances(n, seed, symmetric)
@@ -54,7 +54,7 @@ def test_insertion_always_takes_the_cheapest_place(n, seed, symmetric):
     assert tour_length(matrix, found) >= held_karp(matrix)[0] - 1e-12
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n=st.integers(2, 30), seed=SEEDS)
 def test_routes_hold_every_customer_once_and_no_more_than_the_vehicle(n, seed):
     rng = np.random.default_rng(seed)
@@ -79,7 +79,7 @@ def by_hand(matrix, demand, capacity, order):
     return routes
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(n=st.integers(2, 14), seed=SEEDS, symmetric=st.booleans())
 def test_a_customer_goes_to_the_cheapest_place_with_room(n, seed, symmetric):
     """Unsymmetric distances break the triangle inequality: there a route of its own may be cheapest."""

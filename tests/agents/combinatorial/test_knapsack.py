@@ -21,7 +21,7 @@ from domains.combinatorial.scenarios import drawn, drawn_hard, instances
 ITEMS = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=10)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(items=ITEMS, capacity=st.integers(0, 100))
 def test_few_items_are_packed_as_by_force(items, capacity):
     value, weight = np.array(items, np.int64).T

@@ -32,7 +32,7 @@ def cases(draw):
     return matrix, rng.permutation(n)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(case=cases(), iterations=st.sampled_from([0, 1, 20]), seed=SEEDS)
 def test_the_result_is_a_tour_from_the_same_node_and_never_longer(case, iterations, seed):
     matrix, tour = case
@@ -68,7 +68,7 @@ def settled(matrix, tour):
     return tour
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(n=st.integers(8, 13), seed=SEEDS)
 def test_no_move_of_the_neighbourhood_is_left(n, seed):
     """With all nodes as candidates: every 2-opt move, and every exchange of neighbouring stretches where distances are asymmetric."""
@@ -91,7 +91,7 @@ def test_or_opt_adds_to_two_opt():
     assert left <= 5
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n=st.integers(2, 9), seed=SEEDS, symmetric=st.booleans())
 def test_few_nodes_are_solved_to_the_optimum(n, seed, symmetric):
     rng = np.random.default_rng(seed)

@@ -29,7 +29,7 @@ def length(matrix, order):
     return matrix[np.append(0, order), np.append(order, 0)].sum()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(n=st.integers(1, 25), seed=SEEDS, budget=st.floats(0, 4), iterations=st.sampled_from([0, 1, 30]), grid=st.booleans())
 def test_a_tour_fits_holds_no_node_twice_and_has_no_room_left(n, seed, budget, iterations, grid):
     rng = np.random.default_rng(seed)
@@ -42,7 +42,7 @@ def test_a_tour_fits_holds_no_node_twice_and_has_no_room_left(n, seed, budget, i
     assert prize[order].sum() >= prize[collect(matrix, prize, budget, 0, seed)].sum()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(n=st.integers(2, 10), seed=SEEDS)
 def test_few_nodes_are_solved_to_the_optimum(n, seed):
     rng = np.random.default_rng(seed)

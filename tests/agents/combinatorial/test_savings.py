@@ -34,7 +34,7 @@ def feasible(routes, demand, capacity):
     return sorted(np.concatenate(routes).tolist()) == list(range(1, len(demand))) and all(demand[route].sum() <= capacity for route in routes)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(n=st.integers(2, 40), seed=SEEDS, grid=st.booleans())
 def test_routes_are_feasible_and_improvement_never_lengthens_them(n, seed, grid):
     points, matrix, demand, capacity = instance(n, seed, grid)
@@ -65,7 +65,7 @@ def plain_savings(matrix, demand, capacity):
     return list({id(route): route for route in routes.values()}.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(n=st.integers(2, 25), seed=SEEDS)
 def test_the_savings_rule_reads_as_in_plain_python(n, seed):
     _, matrix, demand, capacity = instance(n, seed)
@@ -73,7 +73,7 @@ def test_the_savings_rule_reads_as_in_plain_python(n, seed):
     assert sorted(min(route.tolist(), route[::-1].tolist()) for route in found) == sorted(min(route, route[::-1]) for route in plain)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(n=st.integers(4, 9), seed=SEEDS)
 def test_nothing_beats_the_optimum_and_no_simple_exchange_is_left(n, seed):
     points, matrix, demand, capacity = instance(n, seed)

@@ -21,7 +21,7 @@ def euclidean(points):
     return np.sqrt(((points[:, None] - points) ** 2).sum(-1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(n=st.integers(1, 30), seed=SEEDS, iterations=st.sampled_from([0, 1, 50]), grid=st.booleans(), asymmetric=st.booleans())
 def test_everyone_is_served_once_within_the_capacity(n, seed, iterations, grid, asymmetric):
     rng = np.random.default_rng(seed)
@@ -37,7 +37,7 @@ def test_everyone_is_served_once_within_the_capacity(n, seed, iterations, grid, 
     assert [route.tolist() for route in routes] == [route.tolist() for route in again]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(n=st.integers(2, 10), seed=SEEDS)
 def test_few_customers_are_solved_to_the_optimum(n, seed):
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ def length(matrix, order):
     return matrix[np.append(0, order), np.append(order, 0)].sum()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(n=st.integers(2, 9), seed=SEEDS, whole=st.booleans())
 def test_lkh_and_pyvrp_find_the_optimum_of_few_nodes(n, seed, whole):
     rng = np.random.default_rng(seed)
@@ -41,7 +41,7 @@ def test_lkh_and_pyvrp_find_the_optimum_of_few_nodes(n, seed, whole):
     assert length(one_way, lkh_tour(one_way)) == held_karp(one_way)[0]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(n=st.integers(2, 8), seed=SEEDS)
 def test_pyvrp_finds_the_optimum_of_few_customers(n, seed):
     rng = np.random.default_rng(seed)
@@ -62,7 +62,7 @@ def test_effort_and_seed_alone_make_the_result():
     assert np.array_equal(lkh_tour(matrix), lkh_tour(matrix))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(n=st.integers(2, 8), seed=SEEDS, scale=st.sampled_from([1.0, 1e3, 1e6, 1e9]))
 def test_integers_stay_within_their_range_and_near_what_they_stand_for(n, seed, scale):
     matrix = scale * euclidean(np.random.default_rng(seed).random((n, 2)))

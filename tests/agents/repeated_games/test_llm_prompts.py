@@ -45,7 +45,7 @@ games = st.lists(money, min_size=8, max_size=8)
 moves = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), max_size=9)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     cells=games,
     labels=st.permutations(ALPHABET),

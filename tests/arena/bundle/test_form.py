@@ -47,7 +47,7 @@ def test_messages_lose_their_folders_and_keep_their_words():
 TEXT = st.text(st.sampled_from("/\\~:ab .,()'\"=@?#\n-Cé"), max_size=24)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXT)
 @example("/a/b://x@y/z")
 @example("//a/b")
@@ -57,7 +57,7 @@ def test_what_has_left_once_leaves_as_it_is(text):
     assert public(once) == once and public_text(told) == told
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(TEXT, TEXT | st.lists(TEXT, max_size=2), max_size=3))
 def test_an_agent_keeps_its_digest_when_it_leaves(spec):
     agent = {"nature": "other", "kind": "file", "domain": None, "artifact_digest": None, "spec": spec}

@@ -40,7 +40,7 @@ def test_one_flipped_byte_anywhere_is_refused_and_its_file_named(bundle, empty, 
     shutil.copytree(empty, folder / "home")
     with open_store(None, folder / "home") as store:
 
-        @settings(max_examples=150, deadline=None)
+        @settings(max_examples=150)
         @given(st.integers(0, len(content) - 1), st.integers(0, 7))
         def flip(place, bit):
             altered = bytearray(content)
@@ -94,7 +94,7 @@ def test_a_forger_who_also_mends_the_manifest_changes_no_result(bundle, original
         honest = results(store, tiny)
     fates = []
 
-    @settings(max_examples=45, deadline=None)
+    @settings(max_examples=45)
     @given(st.sampled_from(sorted(set(original) - {FIRST})), st.floats(0, 1, exclude_max=True), st.integers(0, 7))
     def forge(name, place, bit):
         altered = bytearray(original[name])

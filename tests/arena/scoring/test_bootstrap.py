@@ -85,7 +85,7 @@ def test_blocks_come_from_the_same_stream_as_one_big_call(clusters: int) -> None
 
 
 @given(n=st.integers(1, 90), runs=st.integers(1, 3), seed=st.integers(0, 99), headline=st.sampled_from(["mean", "iqm"]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_draw_blocks_that_are_not_kept_give_the_same_bits(n: int, runs: int, seed: int, headline: str) -> None:
     x = scores(n, runs, seed)
     kept = standing(x, task_digest=TASK, headline=headline)
@@ -100,7 +100,7 @@ def test_draw_blocks_that_are_not_kept_give_the_same_bits(n: int, runs: int, see
 
 
 @given(n=st.integers(2, 60), others=st.lists(st.integers(0, 10**6), max_size=5), seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_agents_numbers_depend_on_other_agents(n: int, others: list[int], seed: int) -> None:
     bootstrap._counts.cache_clear()
     alone = standing(scores(n, 2, seed), task_digest=TASK)

@@ -124,7 +124,7 @@ def test_few_scenarios_need_the_test_too_and_never_prove_equivalence() -> None:
 
 
 @given(n=st.sampled_from([6, 40, 100]), gain=st.floats(-0.05, 0.05), noise=st.floats(0, 0.3), seed=st.integers(0, 50))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_verdict_calls_what_is_not_significant_equal(n: int, gain: float, noise: float, seed: int) -> None:
     c = compare(*pair(n, gain, noise, seed))
     assert "equal" not in c.verdict and "same" not in c.verdict

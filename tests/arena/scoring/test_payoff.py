@@ -13,7 +13,7 @@ from arena.scoring import interval, mean_payoff, payoffs, standing
 DIGEST = "5f" * 32
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 5, 31, 40]), st.booleans(), st.integers(0, 99))
 def test_a_cell_is_the_standing_of_its_scores(pairs: int, runs: int, n: int, clustered: bool, seed: int) -> None:
     scores = np.random.default_rng(seed).normal(size=(pairs, runs, n))

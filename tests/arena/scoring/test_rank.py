@@ -64,7 +64,7 @@ def test_small_boards() -> None:
 
 
 @given(agents=st.integers(1, 8), seed=st.integers(0, 999))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_order_of_agents_never_matters(agents: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     headline, draws = board(rng.normal(0, 0.3, (agents, 40)) + rng.normal(0, 0.1, (agents, 1)))

@@ -38,7 +38,7 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
 ARRAYS = st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, min_side=0)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text("abcé_", min_size=1), ARRAYS, max_size=3))
 def test_what_is_written_is_read(tmp_path_factory, tensors):
     home = tmp_path_factory.mktemp("home")

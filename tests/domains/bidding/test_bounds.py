@@ -44,14 +44,14 @@ def single(bound, value, price, budget, *more):  # noqa: ANN001, ANN201
     return [float(x[0]) for x in out] if isinstance(out, tuple) else float(out[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(purchases())
 def test_lp_bound_is_the_linear_programme(case: tuple[np.ndarray, np.ndarray, int, float]) -> None:
     value, price, budget, _ = case
     assert single(lp_bound, value, price, budget) == pytest.approx(solve(value, price, budget), abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(purchases())
 def test_cpa_bound_is_the_linear_programme_and_kappa_its_rule(case: tuple[np.ndarray, np.ndarray, int, float]) -> None:
     value, price, budget, limit = case
@@ -62,7 +62,7 @@ def test_cpa_bound_is_the_linear_programme_and_kappa_its_rule(case: tuple[np.nda
     assert below - 1e-9 <= bound <= up_to + 1e-9 or bound == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(purchases())
 def test_integer_bound_is_the_best_subset(case: tuple[np.ndarray, np.ndarray, int, float]) -> None:
     value, price, budget, _ = case
@@ -74,7 +74,7 @@ def test_integer_bound_is_the_best_subset(case: tuple[np.ndarray, np.ndarray, in
     assert found - 1e-12 <= relaxed <= found + value.max() + 1e-12
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(purchases(6), st.integers(0, 2**32 - 1))
 def test_penalised_bound_is_never_exceeded_and_is_reached(case: tuple[np.ndarray, np.ndarray, int, float], seed: int) -> None:
     value, price, budget, limit = case

@@ -76,7 +76,7 @@ def played(domain, scenario, bids):
 
 
 @pytest.mark.parametrize(("payment", "cpa", "padded"), KINDS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), high=st.sampled_from([1, 5, TOP]))
 def test_every_auction_by_hand(payment, cpa, padded, seed, high):
     domain = world(payment, cpa, padded)
@@ -110,7 +110,7 @@ def test_every_auction_by_hand(payment, cpa, padded, seed, high):
 
 
 @pytest.mark.parametrize(("payment", "cpa", "padded"), KINDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_batch_is_its_rows_one_by_one(payment, cpa, padded, seed):
     domain = world(payment, cpa, padded)

@@ -45,7 +45,7 @@ def routed(dist: Array, demand: Array, capacity: int, order: Array, via: NDArray
 # ---- brute force --------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(integer_distances(7))
 def test_held_karp_is_the_shortest_of_all_permutations(dist: Array) -> None:
     cost, order = held_karp(dist)
@@ -53,7 +53,7 @@ def test_held_karp_is_the_shortest_of_all_permutations(dist: Array) -> None:
     assert cost == closed(dist, order) == min(closed(dist, p) for p in itertools.permutations(range(1, len(dist))))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(integer_distances(6), st.integers(0, 80), st.data())
 def test_orienteering_is_the_richest_of_all_ordered_subsets(dist: Array, budget: int, data: st.DataObject) -> None:
     n = len(dist)
@@ -71,7 +71,7 @@ def test_orienteering_is_the_richest_of_all_ordered_subsets(dist: Array, budget:
     assert closed(dist, order) == min(lengths)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(integer_distances(6, least=2), st.integers(5, 20), st.data())
 def test_vehicle_routing_is_the_cheapest_of_all_orders_and_cuts(dist: Array, capacity: int, data: st.DataObject) -> None:
     n = len(dist)
@@ -91,7 +91,7 @@ def test_vehicle_routing_is_the_cheapest_of_all_orders_and_cuts(dist: Array, cap
     assert cost == best
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=8), st.integers(0, 120))
 def test_knapsack_is_the_best_of_all_subsets(pairs: list[tuple[int, int]], capacity: int) -> None:
     value, weight = np.array(pairs).T
@@ -101,7 +101,7 @@ def test_knapsack_is_the_best_of_all_subsets(pairs: list[tuple[int, int]], capac
     assert value[items].sum() == most and weight[items].sum() <= capacity and len(set(items)) == len(items)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(integer_distances(7, least=3), st.randoms(use_true_random=False))
 def test_asymmetric_proves_the_shortest_from_any_tour(dist: Array, random: object) -> None:
     start = list(range(1, len(dist)))
@@ -111,7 +111,7 @@ def test_asymmetric_proves_the_shortest_from_any_tour(dist: Array, random: objec
     assert sorted(order) == list(range(1, len(dist)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(integer_distances(8, least=2))
 def test_reduced_costs_bound_every_tour_that_holds_an_arc(dist: Array) -> None:
     bound, reduced = assignment(dist)

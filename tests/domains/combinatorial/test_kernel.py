@@ -24,7 +24,7 @@ DATA = Path(os.environ.get("ARENA_DATA", Path(__file__).parents[4] / "shared" / 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=SEEDS)
 def test_every_step_by_hand(kind, path, seed):
     scenario = small(kind, 4, 8, seed)
@@ -46,7 +46,7 @@ def test_every_step_by_hand(kind, path, seed):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=SEEDS)
 def test_both_ways_of_stepping_agree(kind, seed):
     """Compiled loops and torch: whatever is discrete to the bit, lengths to the last place (torch's square root is not correctly rounded)."""
@@ -160,7 +160,7 @@ def test_kp_ends_when_nothing_fits(path):
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=SEEDS)
 def test_rewards_add_up_to_the_metric(kind, path, seed):
     scenario = small(kind, 8, 9, seed)
@@ -178,7 +178,7 @@ def test_rewards_add_up_to_the_metric(kind, path, seed):
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("problem", ["cvrp", "op", "kp"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=SEEDS)
 def test_capacity_and_budget_are_conserved(problem, path, seed):
     """What is left and what was used add up at every step: load since the depot, weight packed, length walked; and home is always in reach."""

@@ -26,7 +26,7 @@ TINY = {"tsp": 20, "atsp": 20, "cvrp": 20, "op": 20, "kp": 50}
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_a_batch_is_its_rows_one_by_one(kind, path, seed):
     scenario = small(kind, 5, 9, seed)

@@ -51,7 +51,7 @@ def by_permutation(problem, scenario, rest, here, left):
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(seed=SEEDS)
 def test_two_ways_to_one_sub_instance_are_one_state(problem, seed):
     """Four nodes chosen in two orders that leave the same place, rest and capacity: same masks, rewards and optimum; which is the rest's own."""

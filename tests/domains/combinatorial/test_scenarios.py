@@ -44,7 +44,7 @@ def test_the_seed_1234_set() -> None:
 
 @pytest.mark.parametrize("problem", SIZES)
 @given(rows=st.lists(st.integers(0, 2**128 - 1), min_size=1, max_size=5, unique=True))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_row_is_a_function_of_its_seed_whatever_the_batch(problem: str, rows: list[int]) -> None:
     whole = drawn(problem, SIZES[problem], rows)
     for i, seed in enumerate(rows):

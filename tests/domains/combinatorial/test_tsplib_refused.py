@@ -106,7 +106,7 @@ def test_files_that_are_no_texts(tmp_path):
     refused(tmp_path / "folder.tsp", "data.read")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, len(VRP) - 1), st.integers(0, 40), st.text(max_size=6))
 def test_no_damage_raises_anything_but_an_explained_error(tmp_path_factory, at, cut, extra):
     path = tmp_path_factory.getbasetemp() / "damaged.vrp"

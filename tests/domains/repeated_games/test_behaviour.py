@@ -61,7 +61,7 @@ HISTORY = st.integers(1, 13).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(HISTORY, st.data())
 def test_counts_are_those_of_walking_through(histories, data):
     actions = data.draw(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=len(histories), max_size=len(histories)))
@@ -124,7 +124,7 @@ def test_players_who_follow_words_alone_are_found():
     assert framing_sensitivity(torch.zeros(40, 10), framing) == 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.floats(-0.4, 0.4))
 def test_biases_are_those_put_in(seed, p, bias):
     """P(action 0) = p; the first option, or a letter, adds `bias` to the probability of what it names."""

@@ -93,7 +93,7 @@ def drawn(seed, matches, rounds, k):
     return torch.from_numpy(own), torch.from_numpy(said), torch.from_numpy(rng.integers(0, 3, matches)), rng
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(CASES)
 def test_the_likelihood_is_the_formulas_and_no_step_aside_raises_it(case):
     own, said, player, rng = drawn(*case)
@@ -107,7 +107,7 @@ def test_the_likelihood_is_the_formulas_and_no_step_aside_raises_it(case):
         assert likelihood(own, said, weights, beta, who) <= found.log_likelihood + 1e-3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(CASES)
 def test_the_order_of_strategies_matches_and_names_of_players_change_nothing(case):
     own, said, player, rng = drawn(*case)
@@ -118,7 +118,7 @@ def test_the_order_of_strategies_matches_and_names_of_players_change_nothing(cas
     assert second.bic_random == first.bic_random
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(CASES)
 def test_matches_of_a_player_count_as_one_long_match(case):
     own, said, _, _ = drawn(*case)

@@ -46,7 +46,7 @@ PAIRINGS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(PAIRINGS, st.sampled_from([10, 2 * BLOCK + 3]), st.integers(0, 100))
 def test_a_batch_is_many_plain_matches(pairings: list[Pairing], rounds: int, seed: int) -> None:
     domain, scenario = world(pairings, rounds, seed)
@@ -71,7 +71,7 @@ def test_a_batch_is_many_plain_matches(pairings: list[Pairing], rounds: int, see
     assert state.history.shape == (len(pairings), rounds) and bool((state.history >= 0).all())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(PAIRINGS, st.integers(0, 100))
 def test_the_compiled_round_is_the_round(pairings: list[Pairing], seed: int) -> None:
     domain, scenario = world(pairings, 6, seed)

@@ -62,7 +62,7 @@ def refused(path: Path, text: str, games=None) -> ArenaError:
 HISTORIES = st.integers(1, 12).flatmap(lambda t: st.lists(st.lists(st.integers(0, 3), min_size=t, max_size=t), min_size=1, max_size=4))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories=HISTORIES, game=st.sampled_from(sorted(PUBLISHED)))
 def test_what_is_written_is_read(tmp_path, histories, game):
     (tmp_path / "a.csv").write_text(csv_of(histories, game))
@@ -74,7 +74,7 @@ def test_what_is_written_is_read(tmp_path, histories, game):
     assert set(played.row) == {"gpt4"} and set(played.column) == {"tft"} and (played.order == -1).all()
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(labels=st.permutations("HR"), listed=st.booleans(), tail=st.lists(st.integers(0, 3), min_size=6, max_size=6))
 def test_the_cooperative_letter_follows_from_the_points(tmp_path, labels, listed, tail):
     head = HEAD.replace("round,", "round,option1,option2,outcomes,")
@@ -193,7 +193,7 @@ def points_of(game, mine, theirs):
     return tuple(int(x) for x in paid)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(0, 1), max_size=9))
 def test_a_past_has_its_own_entry(past):
     entry = position(np.array([past + [-1] * (10 - len(past))], np.int8), np.array([len(past)]))[0]
