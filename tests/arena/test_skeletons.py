@@ -177,18 +177,19 @@ def test_the_domains_own_tests_pass_and_its_code_is_clean(tmp_path):
 
 
 def test_an_installed_domain_is_listed_and_played(shop_package):
-    def arena(*words):
-        return run(sys.executable, "-c", START, *words, cwd=shop_package, path=shop_package / "site")
+    def arena(*commands):
+        """All in one process: what they print, the last code."""
+        script = f"import sys; from arena.cli import main; sys.exit([main(words) for words in {list(map(str.split, commands))}][-1])"
+        done = run(sys.executable, "-c", script, cwd=shop_package, path=shop_package / "site")
+        assert done.returncode == 0 and "broken" not in done.stderr, done.stderr
+        return done.stdout
 
-    for what, name in (("domains", "corner-shop"), ("tasks", "corner-shop/tiny-v1"), ("agents", "corner-shop-baseline")):
-        listed = arena("list", what)
-        assert listed.returncode == 0 and name in listed.stdout and "broken" not in listed.stderr, listed.stderr
-    done = arena("run", "-q", "-t", "corner-shop/tiny-v1", "-a", "corner-shop-baseline", "-a", "random", "--csv")
-    assert done.returncode == 0, done.stderr
-    scores = {line["agent"]: float(line["score"]) for line in csv.DictReader(done.stdout.splitlines())}
+    run_it = "run -q -t corner-shop/tiny-v1 -a corner-shop-baseline -a random --csv"
+    scores = {line["agent"]: float(line["score"]) for line in csv.DictReader(arena(run_it).splitlines())}
     assert scores["corner-shop-baseline"] == 0 and -1 <= scores["random"] < 0
-    assert arena("verify", "1", "2").returncode == 0
-    assert arena("check", "corner-shop-baseline").stdout.startswith("agent corner-shop-baseline   contract ok   ")
+    told = arena("list domains", "list tasks", "list agents", "check corner-shop-baseline", "verify 1 2")
+    assert all(f"\n{name} " in told for name in ("corner-shop", "corner-shop/tiny-v1", "corner-shop-baseline"))
+    assert "agent corner-shop-baseline   contract ok   " in told
 
 
 def test_a_frozen_task_of_it_is_fixed(shop_package):

@@ -162,8 +162,9 @@ def ratios(model, env, rows=200, decisions=20):
     return infos["metrics"]["ratio"]
 
 
+@pytest.mark.slow
 def test_ppo_learns_to_pace_a_budget():
-    """PPO against its untrained self on 200 held-out scenarios, paired: 60,000 decisions, about six seconds.
+    """PPO against its untrained self on 200 held-out scenarios, paired: 60,000 decisions.
 
     With seeds 0 to 4 the gain is 0.08 to 0.11, six to nine standard errors.
     """
