@@ -163,6 +163,13 @@ class Domain:
         """`{name: [B]}` (or [B, S] for a role of several seats), float64; units in `metrics_spec`."""
         raise NotImplementedError
 
+    def shown(self, scenario: Any, state: Any) -> dict[str, Any]:
+        """What a replay shows of a step beside its actions, from the state [1, ...] that they led to: `{name: number or word}`.
+
+        The single numbers in the state, unless overridden.
+        """
+        return {name: tensor.reshape(-1)[0].item() for name, tensor in state.tensors().items() if tensor.numel() == 1}
+
     # ---- what the platform calls ----------------------------------------------------------------------------------
 
     @property

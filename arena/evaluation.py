@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import threading
 import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +19,7 @@ from arena.environment import environment
 from arena.errors import ArenaError
 from arena.integrity import with_checks
 from arena.judging import judged, per_scenario
+from arena.leases import renewing, worker_name
 from arena.registration import from_row
 from arena.registry import Candidate
 from arena.rollout import BREAKDOWNS, Episode
@@ -44,7 +41,6 @@ from arena.store import (
 from arena.store.catalogue import clean
 from arena.task import Task
 
-RENEW = 10.0  # seconds between renewals of a lease
 GIVE_UP = 3  # chunks in which an agent broke down, one after the other, after which it is not asked any more
 GAVE_UP = "agent.gave_up"
 PRINTED = 65_536  # bytes kept of what an agent prints
@@ -210,11 +206,6 @@ def execute(
     return store.run_row(run.id)
 
 
-def worker_name() -> str:
-    """Who holds a lease: machine, process and something random."""
-    return f"{platform.node()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
-
-
 def _let_go(store: Store, run_id: int, owner: str, error: BaseException) -> None:
     """Give the run back. A fault of machine, store or user leaves it to be resumed; a fault of kernel or task ends it."""
     code = error.code if isinstance(error, ArenaError) else "internal"
@@ -225,28 +216,6 @@ def _let_go(store: Store, run_id: int, owner: str, error: BaseException) -> None
             store.event(run_id, "error", code, str(error))
     except ArenaError:
         pass  # the store itself is what failed; the first error says so, and the lease ends by itself
-
-
-@contextmanager
-def renewing(renew: Callable[[], bool]) -> Iterator[threading.Event]:
-    """Keep a lease while the block runs; the event is set when it is no longer ours."""
-    over, lost = threading.Event(), threading.Event()
-
-    def keep() -> None:
-        while not over.wait(RENEW):
-            try:
-                if not renew():
-                    lost.set()
-            except ArenaError:
-                pass  # busy: the lease outlasts several missed renewals
-
-    thread = threading.Thread(target=keep, daemon=True)
-    thread.start()
-    try:
-        yield lost
-    finally:
-        over.set()
-        thread.join()
 
 
 def _play(store: Store, run: RunRow, work: Work, report: Report, lost: threading.Event, engine: Engine) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from arena import registry
 from arena.engines import Engine
 from arena.errors import ArenaError
-from arena.evaluation import Report, execute, renewing, request, stored_candidate, stored_opponent, worker_name
+from arena.evaluation import Report, execute, request, stored_candidate, stored_opponent
+from arena.leases import renewing, worker_name
 from arena.registration import register, requested
 from arena.store import JobRow, RunRow, Store
 from arena.task import Task

@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import func, select
 
-from arena import evaluation, registry
+from arena import evaluation, leases, registry
 from arena.agent import Agent
 from arena.domain import Domain, Metric, Mode, Record, Role
 from arena.engines import Chunk, Played, Work
@@ -230,7 +230,7 @@ def work(place: Place, plan: Plan, chaos: bool) -> None:
     """A worker that goes on until every run is complete."""
     settle_in(plan.tasks)
     if chaos:
-        evaluation.RENEW = RENEW
+        leases.RENEW = RENEW
         for name in ("acquire", "renew", "next_queued"):
             setattr(Store, name, partialmethod(getattr(Store, name), lease=LEASE))
     with child(place) as (store, memory):

@@ -32,6 +32,7 @@ def _load(name: str, path: Path) -> ModuleType:
 
 
 _load("toy_domains", HERE / "toy_domains.py")
+_load("toy_matches", HERE / "toy_matches.py")
 _stores = _load("store_fixtures", HERE / "arena" / "store" / "conftest.py")
 postgres, place, store = _stores.postgres, _stores.place, _stores.store
 
@@ -50,7 +51,7 @@ def tiny():
 @pytest.fixture
 def with_roshambo(monkeypatch):
     """The registry knows the toy game of two agents."""
-    from toy_domains import ROSHAMBO
+    from toy_matches import ROSHAMBO
 
     known = registry.domains()
     monkeypatch.setattr(registry, "domains", lambda: {**known, "roshambo": ROSHAMBO})

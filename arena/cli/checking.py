@@ -125,7 +125,7 @@ def recorded_actions(store: Store, task: Task, run_id: int, scenario: int) -> di
 
 
 def derive(task: Task, scenario: int, actions: dict[str, Any], place: str) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Every step (the actions taken, the state they led to) and the metrics of one episode."""
+    """Every step (the actions taken, what the domain shows of the state they led to) and the metrics of one episode."""
     from arena.rollout import states
 
     world = task.rows(scenario, 1).to(place)
@@ -135,14 +135,9 @@ def derive(task: Task, scenario: int, actions: dict[str, Any], place: str) -> tu
         if step:
             # with roles that act at different steps the k-th action is not that of step k
             moves = {role: moves[step - 1, 0].tolist() for role, moves in actions.items() if len(moves) == task.domain.horizon or task.domain.single}
-            steps.append({"step": step - 1, "actions": moves, "state": _small(state)})
+            steps.append({"step": step - 1, "actions": moves, "state": task.domain.shown(world, state)})
     metrics = {name: float(value.double().mean()) for name, value in task.domain.metrics(world, state).items()}
     return steps, metrics
-
-
-def _small(state: Any) -> dict[str, Any]:
-    """The entries of a state of one scenario that fit into a cell: single numbers."""
-    return {name: tensor.reshape(-1)[0].item() for name, tensor in state.tensors().items() if tensor.numel() == 1}
 
 
 def _ends(steps: list[dict[str, Any]], rows: int) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arena import settings
-from arena.cli.opening import Data, Device, device, store
+from arena.cli.opening import Data, Device, device, store, store_or_none
 from arena.cli.output import AsCsv, AsJson, Quiet, deliver, notice
 from arena.cli.payoffs import print_payoffs, rate_pool, read_payoffs
 from arena.cli.registering import EngineName, Workers, chosen_engine
@@ -19,6 +19,7 @@ from arena.cli.running import Job, exit_code, interrupted, play, played_line, te
 from arena.errors import ArenaError
 
 if TYPE_CHECKING:
+    from arena.cli.planning import Item
     from arena.registry import Candidate
     from arena.store import Store
     from arena.task import Task
@@ -38,6 +39,7 @@ def crossplay(
     queue: Annotated[bool, typer.Option("--queue", help="Leave the matches to `arena worker`.")] = False,
     on: Device = None,
     data: Data = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played and how long it takes; play nothing.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     quiet: Quiet = False,
@@ -50,23 +52,30 @@ def crossplay(
     settings.override(data=data)
     if seed is not None and seeds is not None:
         raise typer.BadParameter("--seed and --seeds exclude each other")
-    if queue and not agents:
-        raise typer.BadParameter("--queue wants agents: -a AGENT -a AGENT")
+    if (queue or dry_run) and not agents:
+        raise typer.BadParameter(f"{'--dry-run' if dry_run else '--queue'} wants agents: -a AGENT -a AGENT")
     quiet = quiet or as_json
     from arena import registry
-    from arena.cli.planning import check_disk, disk_needed
+    from arena.cli.planning import Item, check_disk, forecast_matches, needed_for, print_plan
     from arena.evaluation import check_pair, register_task
 
     task = registry.task(reference)
     roles = check_pair(task)
     pool = _pool(task, agents or [], quiet)
     chosen = range(seeds) if seeds else [seed or 0]
+    items = [Item(task, reference, row, number, False, column) for number in chosen for row in pool for column in pool]
+    if dry_run:
+        planned = forecast_matches(store_or_none(), items, roles)
+        left = [item for item, match in zip(items, planned, strict=True) if match["status"] != "complete"]
+        print_plan(planned, _costs(task, roles, left), as_json, as_csv)
+        return 0
     place = device(on)
-    check_disk(len(pool) ** 2 * len(chosen) * disk_needed(task), settings.home())
+    check_disk(needed_for(items), settings.home())
     with store(read_only=False) as opened:
         task_id = register_task(opened, task)
-        jobs = _asked(opened, task, reference, pool, chosen, chunk)
-        _tell_costs(task, roles, jobs, quiet)
+        jobs = _asked(opened, items, chunk)
+        for told in _costs(task, roles, [item for item, job in zip(items, jobs, strict=True) if job.run.status != "complete"]):
+            notice(told, quiet)
         if queue:
             tell_queued(jobs, as_json, as_csv)
             return 0
@@ -98,30 +107,28 @@ def _pool(task: Task, agents: Sequence[str], quiet: bool) -> list[Candidate]:
     return found
 
 
-def _asked(store: Store, task: Task, reference: str, pool: Sequence[Candidate], seeds: Sequence[int], chunk: int | None) -> list[Job]:
+def _asked(store: Store, items: Sequence[Item], chunk: int | None) -> list[Job]:
     from arena.evaluation import request
 
     with redirect_stdout(sys.stderr):  # results alone go to stdout, whatever an agent prints
-        return [
-            Job(request(store, task, row, seed, chunk, reference, column), task, row, opponent=column)
-            for seed in seeds
-            for row in pool
-            for column in pool
-        ]
+        rows = [request(store, item.task, item.candidate, item.seed, chunk, item.reference, item.opponent) for item in items]
+    return [Job(row, item.task, item.candidate, opponent=item.opponent) for row, item in zip(rows, items, strict=True)]
 
 
-def _tell_costs(task: Task, roles: tuple[str, str], jobs: Sequence[Job], quiet: bool) -> None:
+def _costs(task: Task, roles: tuple[str, str], left: Sequence[Item]) -> list[str]:
     """What models are asked at most in the matches that are yet to be played, a line for each of them."""
     from arena.cli.planning import cost
 
-    left = [job for job in jobs if job.run.status != "complete"]
-    seats = [(seat, role, job.run.id) for job in left for role, seat in zip(roles, (job.candidate, job.opponent), strict=True) if seat]
+    lines = []
+    both = [(match, zip(roles, (item.candidate, item.opponent), strict=True)) for match, item in enumerate(left)]
+    seats = [(seat, role, match) for match, seated in both for role, seat in seated if seat is not None]
     for candidate in {seat.name: seat for seat, _, _ in seats}.values():
-        mine = [(role, run) for seat, role, run in seats if seat.name == candidate.name]
+        mine = [(role, match) for seat, role, match in seats if seat.name == candidate.name]
         told = cost(task, candidate, optional=False, times=Counter(role for role, _ in mine))
         if told is not None:
-            matches = len({run for _, run in mine})
-            notice(f"{candidate.name} on {task.id}, {matches} {'match' if matches == 1 else 'matches'}: {told}", quiet)
+            matches = len({match for _, match in mine})
+            lines.append(f"{candidate.name} on {task.id}, {matches} {'match' if matches == 1 else 'matches'}: {told}")
+    return lines
 
 
 def _tell(store: Store, task_id: int, jobs: Sequence[Job], quiet: bool, as_json: bool, as_csv: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from arena.errors import EXIT_USAGE, ArenaError, unknown
 app = typer.Typer(help="Real data: what tasks want and whether it is there.", no_args_is_help=True)
 Json = dict[str, Any]
 STRANGE = ("unknown", "other")  # kinds of files a domain does not know
+NAMED = 3  # files that are named of those of which the same is said
 
 
 def wanted(chosen: Callable[[str, Any], bool] = lambda name, spec: True) -> list[Json]:
@@ -144,12 +146,29 @@ def check(
     rows = [{"path": str(r.path), "kind": r.kind, "ok": r.ok, "rows": r.rows, "message": r.message} for r in reports[name]]
 
     def text() -> None:
-        columns = [Column("file"), Column("kind"), Column("ok"), Column("rows", True), Column("", fold=True)]
-        table(columns, [(shown_path(r["path"]), r["kind"], "yes" if r["ok"] else "NO", f"{r['rows']:,}", r["message"]) for r in rows])
+        alike: dict[tuple[str, bool, str], list[Json]] = {}
+        for row in rows:
+            alike.setdefault((row["kind"], row["ok"], row["message"]), []).append(row)
+        print(f"{literal(shown_path(folder))}: {len(rows):,} {'file' if len(rows) == 1 else 'files'}")
+        columns = [Column("file", fold=True), Column("files", True), Column("kind"), Column("ok"), Column("rows", True), Column("", fold=True)]
+        table(
+            columns,
+            [
+                (_names(folder, same), f"{len(same):,}", kind, "yes" if ok else "NO", f"{sum(row['rows'] for row in same):,}", message)
+                for (kind, ok, message), same in alike.items()
+            ],
+        )
 
     ok = all(row["ok"] for row in rows)
     deliver("arena.files/1", {"domain": name, "folder": str(folder), "ok": ok, "files": rows}, as_json, text, as_csv, rows)
     return 0 if ok else EXIT_USAGE
+
+
+def _names(folder: Path, rows: list[Json]) -> str:
+    """The first files of those that are alike, from the folder; what lies beside the one before by its name alone."""
+    paths = [Path(os.path.relpath(row["path"], folder)) for row in rows[:NAMED]]
+    names = [str(path) if not i or path.parent != paths[i - 1].parent else path.name for i, path in enumerate(paths)]
+    return ", ".join(names) + (f" and {len(rows) - NAMED:,} more" if len(rows) > NAMED else "")
 
 
 def bench(

@@ -1,4 +1,4 @@
-"""What `arena run` will do: the pairs of task and agent, how long they take, whether the disk holds what they leave."""
+"""What `arena run` and `arena crossplay` will do: which runs, how long they take, what they cost, whether the disk holds what they leave."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from arena.cli.choosing import chosen_agents, chosen_tasks
-from arena.cli.output import size
+from arena.cli.output import Column, deliver, duration, literal, size, table
 from arena.errors import ArenaError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from arena.store import Store
     from arena.task import Task
 
+RECENT = 20  # runs on a task that say how long one takes
 RESERVE = 50_000_000  # bytes that stay free: the database's log, temporary files
 
 
@@ -30,6 +31,7 @@ class Item:
     candidate: Candidate
     seed: int
     optional: bool  # caught by a pattern: whatever is wrong with it is a notice
+    opponent: Candidate | None = None  # of a match
 
 
 def plan(tasks: Sequence[str], agents: Sequence[str], seeds: Sequence[int], skip: Callable[[str], None]) -> list[Item]:
@@ -112,33 +114,75 @@ def check_disk(needed: int, home: Path) -> None:
 def forecast(store: Store | None, item: Item) -> dict[str, Any]:
     """A run as planned: its state in the store, and the seconds it will take, going by runs of this agent (`estimate` "agent"), else of
     others on the same task ("task"); None where there is neither. `cost`: see there."""
-    task, candidate = item.task, item.candidate
-    planned: dict[str, Any] = {
-        "task": task.id, "agent": candidate.name, "seed": item.seed, "scenarios": task.n, "chunks": len(task.chunks()), "chunks_done": 0,
-        "run": None, "status": "new", "seconds": None, "estimate": None, "bytes": disk_needed(task),
-        "cost": cost(task, candidate, item.optional),
-    }  # fmt: skip
-    if store is None:
-        return planned
-    task_id = next((row["id"] for row in store.tasks(task.domain.name) if (row["name"], row["digest"]) == (task.id, task.digest)), None)
-    if task_id is None:
+    planned = _new(item) | {"cost": cost(item.task, item.candidate, item.optional)}
+    task_id = _stored(store, item.task)
+    if store is None or task_id is None:
         return planned
     seconds = []
-    for version in (row for row in store.agents(retired=True) if row["name"] == candidate.name):
+    for version in (row for row in store.agents(retired=True) if row["name"] == item.candidate.name):
         for run in store.runs(task_id=task_id, agent_id=version["id"]):
-            seconds += _whole(store, run)
-            if version["artifact_digest"] == candidate.digest and run["seed"] == item.seed:
-                planned |= {"run": run["id"], "status": run["status"], "chunks": run["n_chunks"], "chunks_done": run["n_done"]}
-    others = [] if seconds else [s for run in store.runs(task_id=task_id, limit=20) for s in _whole(store, run)]
-    if seconds or others:
-        left = 1 - planned["chunks_done"] / planned["chunks"]
-        planned |= {"seconds": median(seconds or others) * left, "estimate": "agent" if seconds else "task"}
+            if "opponent" in run["config"]:
+                continue  # a match
+            seconds += _whole(store, run["id"])
+            if version["artifact_digest"] == item.candidate.digest and run["seed"] == item.seed:
+                planned |= _state(run)
+    others = [] if seconds else [s for run in store.runs(task_id=task_id, limit=RECENT) for s in _whole(store, run["id"])]
+    return planned | _time(planned, seconds, others)
+
+
+def forecast_matches(store: Store | None, items: Sequence[Item], roles: Sequence[str]) -> list[dict[str, Any]]:
+    """Matches of one task as planned, likewise; "agent" goes by matches of this pair. What they cost depends on all of them: not here."""
+    planned = [_new(item) | {"opponent": item.opponent and item.opponent.name} for item in items]
+    task_id = _stored(store, items[0].task)
+    if store is None or task_id is None:
+        return planned
+    ids = {(row["name"], row["artifact_digest"]): row["id"] for row in store.agents(retired=True)}
+    every = store.matches(task_id, roles)
+    met: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for match in every:
+        met.setdefault((match["row_id"], match["column_id"]), []).append(match)
+    others = [s for match in every[-RECENT:] for s in _whole(store, match["run_id"])]
+    for number, item in enumerate(items):
+        pair = [ids.get((agent.name, agent.digest), -1) for agent in (item.candidate, item.opponent) if agent is not None]
+        here = met.get((pair[0], pair[1]), [])
+        for match in here:
+            if match["seed"] == item.seed:
+                planned[number] |= _state(store.run(match["run_id"]))
+        left = planned[number]["chunks_done"] < planned[number]["chunks"]
+        planned[number] |= _time(planned[number], [s for match in here for s in _whole(store, match["run_id"])] if left else [0.0], others)
     return planned
 
 
-def _whole(store: Store, run: Mapping[str, Any]) -> list[float]:
+def _new(item: Item) -> dict[str, Any]:
+    """A run that nothing is known of."""
+    return {
+        "task": item.task.id, "agent": item.candidate.name, "seed": item.seed, "scenarios": item.task.n, "chunks": len(item.task.chunks()),
+        "chunks_done": 0, "run": None, "status": "new", "seconds": None, "estimate": None, "bytes": disk_needed(item.task), "cost": None,
+    }  # fmt: skip
+
+
+def _stored(store: Store | None, task: Task) -> int | None:
+    """The row of a task, None where it is not stored yet."""
+    rows = store.tasks(task.domain.name) if store is not None else []
+    return next((row["id"] for row in rows if (row["name"], row["digest"]) == (task.id, task.digest)), None)
+
+
+def _state(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {"run": run["id"], "status": run["status"], "chunks": run["n_chunks"], "chunks_done": run["n_done"]}
+
+
+def _time(planned: Mapping[str, Any], seconds: Sequence[float], others: Sequence[float]) -> dict[str, Any]:
+    """What is left of the seconds that whole runs took: of the same agents, else of others."""
+    if not seconds and not others:
+        return {}
+    left = 1 - planned["chunks_done"] / planned["chunks"]
+    return {"seconds": median(seconds or others) * left, "estimate": "agent" if seconds else "task"}
+
+
+def _whole(store: Store, run_id: int) -> list[float]:
     """The seconds a run takes from its first chunk to its last, by the chunks that are there."""
-    return [store.run(run["id"])["seconds"] * run["n_chunks"] / run["n_done"]] if run["n_done"] else []
+    run = store.run(run_id)
+    return [run["seconds"] * run["n_chunks"] / run["n_done"]] if run["n_done"] else []
 
 
 # ---- money ---------------------------------------------------------------------------------------------------------
@@ -165,3 +209,47 @@ def cost(task: Task, candidate: Candidate, optional: bool, times: Mapping[str, i
 
 def needed_for(items: Sequence[Item]) -> int:
     return sum(disk_needed(item.task) for item in items)
+
+
+# ---- text ----------------------------------------------------------------------------------------------------------
+
+
+def print_plan(planned: Sequence[dict[str, Any]], costs: Sequence[str], as_json: bool, as_csv: bool) -> None:
+    """What a dry run prints. costs: lines, what models are asked at most."""
+    known = [p["seconds"] for p in planned if p["seconds"] is not None]
+    total = sum(known) if len(known) == len(planned) else None
+    needed = sum(p["bytes"] for p in planned)
+    noun, nouns = ("match", "matches") if "opponent" in planned[0] else ("run", "runs")
+
+    def text() -> None:
+        columns = [
+            Column("task"),
+            Column("agent", fold=True),
+            Column("seed", True),
+            Column("scenarios", True),
+            Column("chunks", True),
+            Column("state"),
+        ]
+        rows = []
+        for p in planned:
+            state = "new" if p["run"] is None else f"run {p['run']}, {p['status']}"
+            chunks = f"{p['chunks_done']}/{p['chunks']}" if p["chunks_done"] else str(p["chunks"])
+            rows.append(
+                [
+                    p["task"],
+                    p["agent"] + (f" against {p['opponent']}" if "opponent" in p else ""),
+                    str(p["seed"]),
+                    f"{p['scenarios']:,}",
+                    chunks,
+                    state,
+                    ("~" if p["estimate"] == "task" else "") + duration(p["seconds"]),
+                ]
+            )
+        table([*columns, Column("time", True)], rows)
+        for told in costs:
+            print(literal(told))
+        when = f"about {duration(total)}" if total is not None else f"time not known before a first {noun}"
+        print(f"{len(planned)} {noun if len(planned) == 1 else nouns}, {when}, up to {size(needed)} on disk")
+
+    document = {"runs": planned, "costs": costs, "seconds": total, "bytes": needed}
+    deliver("arena.plan/1", document, as_json, text, as_csv, planned)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ import typer
 from arena import settings
 from arena.cli.board import TOP, print_board, read_board
 from arena.cli.opening import Data, Device, device, store, store_or_none, task_of_run
-from arena.cli.output import AsCsv, AsJson, Column, Quiet, deliver, duration, literal, notice, print_json, size, table
+from arena.cli.output import AsCsv, AsJson, Column, Quiet, deliver, notice, print_json, table
 from arena.cli.registering import EngineName, Workers, chosen_engine
 from arena.errors import EXIT_FAILURES, EXIT_INTERRUPTED, ArenaError
 
@@ -77,7 +77,7 @@ def run(
 
     A run that was begun is continued, one that is complete is not played again. Ctrl-C leaves a run that `arena resume` finishes.
     """
-    from arena.cli.planning import check_disk, cost, forecast, needed_for, plan
+    from arena.cli.planning import check_disk, cost, forecast, needed_for, plan, print_plan
 
     settings.override(data=data)
     if seed is not None and seeds is not None:
@@ -87,12 +87,13 @@ def run(
     needed = needed_for(items)
     if dry_run:
         opened = store_or_none()
-        _print_plan([forecast(opened, item) for item in items], as_json, as_csv)
+        planned = [forecast(opened, item) for item in items]
+        print_plan(planned, _lines((p["task"], p["agent"], p["cost"]) for p in planned), as_json, as_csv)
         return 0
     place = device(on)
     check_disk(needed, settings.home())
-    costs = ((item, cost(item.task, item.candidate, item.optional)) for item in items)
-    for told in dict.fromkeys(f"{item.candidate.name} on {item.task.id}: {told}" for item, told in costs if told is not None):
+    costs = _lines((item.task.id, item.candidate.name, cost(item.task, item.candidate, item.optional)) for item in items)
+    for told in costs:
         notice(told, quiet)
     from arena.evaluation import request
 
@@ -118,6 +119,11 @@ def run(
             return refused[0].exit_code if refused else 0
         code = _finish(opened, jobs, place, chosen_engine(engine, workers), quiet, as_json, as_csv)
         return refused[0].exit_code if refused and code in (0, EXIT_FAILURES) else code
+
+
+def _lines(costs: Iterable[tuple[str, str, str | None]]) -> list[str]:
+    """(task, agent, what it costs) as lines, each once."""
+    return list(dict.fromkeys(f"{agent} on {task}: {told}" for task, agent, told in costs if told is not None))
 
 
 def resume(
@@ -285,45 +291,6 @@ def tell_failures(store: Store, jobs: Sequence[Job], quiet: bool) -> None:
 
 def _who(job: Job, role: str) -> str:
     return job.candidate.name if job.opponent is None or role == job.task.role else job.opponent.name
-
-
-def _print_plan(planned: list[dict[str, Any]], as_json: bool, as_csv: bool) -> None:
-    known = [p["seconds"] for p in planned if p["seconds"] is not None]
-    total = sum(known) if len(known) == len(planned) else None
-    needed = sum(p["bytes"] for p in planned)
-
-    def text() -> None:
-        columns = [
-            Column("task"),
-            Column("agent", fold=True),
-            Column("seed", True),
-            Column("scenarios", True),
-            Column("chunks", True),
-            Column("state"),
-        ]
-        rows = []
-        for p in planned:
-            state = "new" if p["run"] is None else f"run {p['run']}, {p['status']}"
-            chunks = f"{p['chunks_done']}/{p['chunks']}" if p["chunks_done"] else str(p["chunks"])
-            rows.append(
-                [
-                    p["task"],
-                    p["agent"],
-                    str(p["seed"]),
-                    f"{p['scenarios']:,}",
-                    chunks,
-                    state,
-                    ("~" if p["estimate"] == "task" else "") + duration(p["seconds"]),
-                ]
-            )
-        table([*columns, Column("time", True)], rows)
-        for told in dict.fromkeys(f"{p['agent']} on {p['task']}: {p['cost']}" for p in planned if p["cost"] is not None):
-            print(literal(told))
-        count = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
-        when = f"about {duration(total)}" if total is not None else "time not known before a first run"
-        print(f"{count}, {when}, up to {size(needed)} on disk")
-
-    deliver("arena.plan/1", {"runs": planned, "seconds": total, "bytes": needed}, as_json, text, as_csv, planned)
 
 
 def cancel(run_ids: Annotated[list[int], typer.Argument(metavar="RUN...", show_default=False)], as_json: AsJson = False) -> None:

@@ -18,6 +18,7 @@ app = typer.Typer(help="Tasks: show one, its statistical power, freeze it.", no_
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="Id; -vN may be left out.", show_default=False)]
 Json = dict[str, Any]
 WIDTHS = (0.01, 0.02, 0.05)
+OF = "_of"  # ends the name of the metric that says how many there could have been: a rate is stored as two counts
 
 
 @app.command("show")
@@ -72,10 +73,15 @@ def _print_task(task: Json, frozen: dict[str, str], pair: tuple[str, str] | None
         ("references", task["references"]),
     ]
     rows += [(name, f"mean {figure(v['mean'])}, {figure(v['min'])} .. {figure(v['max'])}") for name, v in task["vectors"].items()]
+    known = {metric["name"] for metric in task["metrics"]}
     for metric in task["metrics"]:
+        name = metric["name"]
+        if name.endswith(OF) and name.removesuffix(OF) in known:
+            continue  # one line for the two counts of a rate
         limit = "" if metric["threshold"] is None else f", limit {metric['threshold']:g}"
-        words = [metric["role"], metric["unit"], better[metric["direction"]] + limit, metric["help"]]
-        rows.append((metric["name"], ", ".join(word for word in words if word)))
+        unit = metric["unit"] + (f" out of {name}{OF}" if name + OF in known else "")
+        words = [metric["role"], unit, better[metric["direction"]] + limit, metric["help"]]
+        rows.append((name, ", ".join(word for word in words if word)))
     for role in task["roles"]:
         for mode in role["modes"]:
             seats = f" x {role['seats']}" if role["seats"] != 1 else ""

@@ -130,7 +130,7 @@ def _matches(path: Path) -> _Found:
         if (other := played.game != named[1]).any():
             return _Found(len(played), said, f"{path}, line {int(other.argmax()) * played.history.shape[1] + 2}: is of game {played.game[other][0]}")
         row = int(games.where(np.array([int(named[1])]))[0])
-        said.append(f"{games.name[row]}, {games.family[row]}{'' if games.ordinal_ok[row] else ', not strict ordinal'}")
+        said += [] if games.ordinal_ok[row] else ["the game is not strict ordinal"]
         said.append("seat 2 was shown its off-diagonal payoffs exchanged")
         for seat, (most, best) in enumerate(zip(played.points.max((0, 1)), played.payoffs[0].max((0, 1)), strict=True), 1):
             if most < best:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_domains import Roshambo, entrant, roshambo, village
+from toy_domains import entrant, village
+from toy_matches import Roshambo, roshambo
 
 from arena import registry, settings
 from arena.bundle import export_runs, import_bundle

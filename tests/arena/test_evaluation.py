@@ -11,7 +11,7 @@ import torch
 from sqlalchemy import select
 from toy_domains import Policy, aim, entrant, shop, shop_score, village, walk
 
-from arena import evaluation, registry
+from arena import leases, registry
 from arena.errors import ArenaError
 from arena.evaluation import execute, request
 from arena.integrity import verify
@@ -241,18 +241,18 @@ def slow(seconds, then):
 
 
 def test_the_lease_is_renewed_while_an_agent_thinks(kept, tiny, monkeypatch):
-    monkeypatch.setattr(evaluation, "RENEW", 0.02)
-    leases = []
-    agent = slow(0.002, lambda step: leases.append(kept.run_row(row.id).lease_until) if step % 20 == 0 else None)
+    monkeypatch.setattr(leases, "RENEW", 0.02)
+    until = []
+    agent = slow(0.002, lambda step: until.append(kept.run_row(row.id).lease_until) if step % 20 == 0 else None)
     row = request(kept, tiny, agent)
     execute(kept, row, tiny, agent)
-    assert len(set(leases)) >= 3 and leases == sorted(leases)
+    assert len(set(until)) >= 3 and until == sorted(until)
     assert kept.run_row(row.id).lease_until is None
     assert not [t for t in threading.enumerate() if t.name.startswith("lease")], "the renewing thread ends with the run"
 
 
 def test_a_cancelled_run_stops_within_its_chunk(kept, tiny, monkeypatch):
-    monkeypatch.setattr(evaluation, "RENEW", 0.01)
+    monkeypatch.setattr(leases, "RENEW", 0.01)
     agent = slow(0.002, lambda step: kept.cancel(row.id) if step == 10 else None)
     row = request(kept, tiny, agent)
     with pytest.raises(ArenaError) as error:

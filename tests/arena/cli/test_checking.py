@@ -79,6 +79,15 @@ def test_replay_prints_steps_and_metrics_as_stored(arena, known, tmp_path):
     assert len(arena("replay", 2, "--scenario", 3, "--rows", 0, "--json").document["steps"]) == 100
 
 
+def test_replay_shows_what_the_domain_says_of_a_step(arena):
+    arena("run", "-q", "-t", "repeated_games/tiny-v1", "-a", "tft")
+    lines = arena("replay", 1, "--scenario", 3).out.splitlines()
+    assert lines[1].split() == "step player round own_move other_move letters own_points other_points own_total other_total".split()
+    assert [line.split() for line in lines[2:4]] == ["0 0 1 0 1 J F 0 10 0 10".split(), "1 1 2 1 1 F F 5 5 5 15".split()], "against alld"
+    assert max(map(len, lines)) <= 100
+    assert arena("replay", 1, "--scenario", 3, "--json").document["steps"][1]["state"]["letters"] == "F F"
+
+
 def test_replay_draws_figures_into_one_file_that_needs_no_network(arena, known, tmp_path):
     done = arena("replay", 2, "-s", 0, "--figure", tmp_path / "deep" / "episode.html")
     page = (tmp_path / "deep" / "episode.html").read_text()

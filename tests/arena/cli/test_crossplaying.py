@@ -71,6 +71,26 @@ def test_the_queue_and_the_way_back(arena):
     assert arena("crossplay", "-t", TASK, "--queue").code == 2
 
 
+def test_a_dry_run_tells_what_is_there_and_plays_nothing(arena, home):
+    words = ("crossplay", "-t", TASK, "-a", "toy-rock", "-a", "toy-paper", "--dry-run")
+    fresh = arena(*words)
+    assert fresh.code == 0 and "4 matches, time not known before a first match" in fresh.out and not home.exists()
+    arena("crossplay", "-q", "-t", TASK, "-a", "toy-rock")
+    arena("crossplay", "-t", TASK, "-a", "toy-paper", "--queue")
+    plan = arena(*words, "--json").document
+    assert [(run["agent"], run["opponent"], run["run"], run["status"], run["estimate"]) for run in plan["runs"]] == [
+        ("toy-rock", "toy-rock", 1, "complete", "agent"),
+        ("toy-rock", "toy-paper", None, "new", "task"),
+        ("toy-paper", "toy-rock", None, "new", "task"),
+        ("toy-paper", "toy-paper", 2, "queued", "task"),
+    ]
+    assert plan["runs"][0]["seconds"] == 0 and plan["seconds"] == sum(run["seconds"] for run in plan["runs"]) > 0 and plan["costs"] == []
+    assert "toy-rock against toy-rock" in arena(*words).out and len(arena("list", "runs", "--json").document["runs"]) == 2
+    alone = arena("run", "-t", TASK, "-a", "toy-rock", "--dry-run", "--json").document["runs"]
+    assert [(run["run"], run["status"]) for run in alone] == [(None, "new")], "a match is no run of the board"
+    assert arena("crossplay", "-t", TASK, "--dry-run").code == 2
+
+
 def test_what_cannot_be_played(arena):
     other = arena("crossplay", "-t", "bidding/tiny-v1", "-a", "pid")
     assert other.code == 2 and "seats no two agents against each other" in other.err
@@ -104,7 +124,7 @@ def test_a_match_that_cannot_go_on_leaves_the_others(arena, monkeypatch):
 def test_task_show_names_roles_and_frozen_opponents(arena, monkeypatch):
     from dataclasses import replace
 
-    from toy_domains import roshambo
+    from toy_matches import roshambo
 
     from arena import registry
 

@@ -112,6 +112,18 @@ def test_check_finds_out_whose_files_they_are(arena, two, tmp_path):
     assert "is not a folder" in arena("data", "check", tmp_path / "nowhere").err
 
 
+def test_check_says_once_what_it_says_of_many_files(arena, two, tmp_path):
+    (tmp_path / "some").mkdir()
+    for name in ("some/a.tsp", "some/b.tsp", "c.tsp", "d.tsp"):
+        (tmp_path / name).write_text(SQUARE)
+    (tmp_path / "e.tsp").write_text(SQUARE.replace("10 10", "10 ten"))
+    done = arena("data", "check", tmp_path, "-d", "combinatorial")
+    assert done.code == 2 and done.out.splitlines()[0].endswith(": 5 files") and done.out.count(" yes ") == done.out.count(" NO ") == 1
+    same = next(line for line in done.out.splitlines() if " yes " in line)
+    assert "c.tsp, d.tsp, some/a.tsp" in same and " 4  tsp   yes    16 " in same and "and 1 more" in done.out
+    assert len(arena("data", "check", tmp_path, "-d", "combinatorial", "--json").document["files"]) == 5
+
+
 def test_a_domain_that_reads_no_files_is_not_asked(arena, monkeypatch, tmp_path):
     monkeypatch.setattr(registry, "domains", lambda: {"bidding": BIDDING, "combinatorial": replace(TOURS, check="")})
     (tmp_path / "test.theta.txt").write_text("0 50 0.001\n")

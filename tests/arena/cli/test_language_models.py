@@ -178,11 +178,14 @@ def test_cross_play_tells_its_cost_before(arena, llm, server, monkeypatch):
     game = "repeated_games/crossplay-v1"
     server.reply = loopback.answers(lambda text: re.search(r"only: ([A-Z])", text)[1])  # whatever is listed first
     monkeypatch.setenv("ARENA_CHAT_TOKENS", "1e6")
+    (planned,) = arena("crossplay", "-t", game, "-a", llm, "-a", "tft", "--dry-run", "--json").document["costs"]
+    assert not server.bodies
     done = arena("crossplay", "-t", game, "-a", llm, "-a", "tft")
     n = arena("show", "task", game, "--json").document["scenarios"]
     # 3 of the 4 matches have the model in a seat, the one against itself in both
     line = next(line for line in done.err.splitlines() if "at most" in line)
     assert done.code == 0 and f"on {game}, 3 matches: at most {4 * 10 * n:,} calls" in line and "budget 1e+06 tokens a run" in line
+    assert line == planned
     assert done.err.index("at most") < done.err.index("[1/4]") and 0 < len(server.bodies) <= 4 * 10 * n and "tft on" not in done.err
     assert "at most" not in arena("crossplay", "-t", game, "-a", llm, "-a", "tft").err, "all is played"
     more = arena("crossplay", "-t", game, "-a", llm, "-a", "tft", "-a", "allc", "--queue")

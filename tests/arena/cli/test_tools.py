@@ -1,4 +1,4 @@
-"""task freeze, train, data, bench, db, doctor."""
+"""task show and freeze, train, data, bench, db, doctor."""
 
 from __future__ import annotations
 
@@ -36,6 +36,18 @@ class Learner(Agent):
         if budget == 13:
             raise KeyboardInterrupt
 """
+
+
+# ---- show ----------------------------------------------------------------------------------------------------------
+
+
+def test_show_tells_a_rate_that_is_stored_as_two_counts_in_one_line(arena):
+    shown = arena("task", "show", "repeated_games/tiny-v1")
+    assert [line for line in shown.out.splitlines() if line.startswith("nice")] == [
+        "nice           info, count out of nice_of, matches in which the player did not defect before the"
+    ]
+    names = [metric["name"] for metric in arena("task", "show", "repeated_games/tiny-v1", "--json").document["metrics"]]
+    assert {"nice", "nice_of"} <= set(names) and sum(f"\n{name} " in shown.out for name in names) == len(names) - 9
 
 
 # ---- freeze --------------------------------------------------------------------------------------------------------

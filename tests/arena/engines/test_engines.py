@@ -148,7 +148,7 @@ def test_what_only_this_process_knows_is_played_inline_only(kept, tiny, local):
 
 
 def test_a_cancelled_run_stops_its_workers(kept, tiny, local, monkeypatch):
-    monkeypatch.setattr("arena.evaluation.RENEW", 0.2)
+    monkeypatch.setattr("arena.leases.RENEW", 0.2)
     candidate = registry.candidate(f"{BAD / 'slowly.py'}:Slowly(nap=2)")
     row = request(kept, tiny, candidate, chunk=1)
     threading.Timer(1.0, lambda: kept.cancel(row.id)).start()

@@ -174,6 +174,18 @@ def test_a_trembling_hand_is_paid_and_remembered_as_it_played() -> None:
     assert rewards[..., 0].tolist() == [[5, 8]] * 2
 
 
+def test_a_replay_shows_what_was_played_from_the_players_side() -> None:
+    domain, scenario = world([Pairing(BOS_10, "alternator", 1, labels="JF")])
+    assert domain.shown(scenario, domain.reset(scenario)) == {}
+    state, _ = played(domain, scenario, torch.tensor([[0, 0]]))
+    shown = {"round": 2, "own_move": 0, "other_move": 1, "letters": "J F", "own_points": 0, "other_points": 0, "own_total": 7, "other_total": 10}
+    assert domain.shown(scenario, state) == shown
+    domain, scenario = world([Pairing(PD_8, "tft", 0, 1.0, labels="JF")], BLOCK + 1)
+    state, _ = played(domain, scenario, torch.zeros(1, BLOCK + 1, dtype=torch.int64))
+    shown = domain.shown(scenario, state)
+    assert (shown["round"], shown["own_move"], shown["letters"][0]) == (BLOCK + 1, 1, "F"), "the hand trembles"
+
+
 # ---- two agents --------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +199,8 @@ def test_two_players_are_paid_crosswise_and_see_each_other() -> None:
         state, outcome = domain.step(scenario, state, actions)
     assert outcome.reward["row"].tolist() == [[[7, 10]], [[8, 8]]] and outcome.reward["column"].tolist() == [[[10, 7]], [[8, 8]]]  # type: ignore[index]
     assert outcome.terminated.tolist() == [True, True] and state.totals.tolist() == [[17, 17], [23, 13]]
+    shown = domain.shown(scenario[:1], state[:1])
+    assert (shown["row_move"], shown["column_move"], shown["row_points"], shown["column_points"], shown["row_total"]) == (1, 1, 7, 10, 17)
     seen = domain.observe(scenario, state)
     assert seen["row"]["own"][:, 0].tolist() == seen["column"]["other"][:, 0].tolist() == [[0, 1, 1], [1, 1, 0]]
     assert seen["column"]["seat"].tolist() == [[1], [1]] and seen["column"]["payoffs"][0, 0].tolist() == [[[7, 10], [0, 0]], [[0, 0], [10, 7]]]
