@@ -251,12 +251,18 @@ def versions_of(name: str, known: Iterable[str]) -> list[str]:
     return sorted(found, key=lambda task: int(task.rpartition("-v")[2]))
 
 
-@cache
 def task(reference: str) -> Task:
     """The task of that id; `name` without `-vN` is the newest version. Raises ArenaError `unknown.task` suggesting near names.
 
-    `DOMAIN/file(path=...)` is one instance file of the user's, made a task by the domain's `solve`.
+    `DOMAIN/file(path=...)` is one instance file of the user's, made a task by the domain's `solve`. A task is loaded once per data folder.
     """
+    root = settings.data_root()
+    return _task(reference, root and root.resolve())
+
+
+@cache
+def _task(reference: str, root: Path | None) -> Task:
+    """`root` is where the domain will look for real data: the same task is missing in one folder and found in another."""
     name, _, parameters = parse(reference)
     known = tasks()
     if name.endswith(f"/{OWN_FILE}") and domain_of(name).solve:

@@ -396,7 +396,7 @@ from streamlit.testing.v1 import AppTest
 
 PAGES = {"overview": {}, "leaderboard": {"task": "bidding/tiny-v1"}, "compare": {"a": "lin@1", "b": "pid@1", "task": "bidding/tiny-v1"},
          "agent": {"id": "1"}, "task": {"task": "bidding/tiny-v1"}, "run": {"id": "2"}, "scenario": {"task": "bidding/tiny-v1", "i": "3"},
-         "queue": {}, "register": {"kind": "HTTP"}}
+         "ratings": {}, "queue": {}, "register": {"kind": "HTTP"}}
 
 def heavy():
     return sorted(m for m in sys.modules if m == "torch" or (m.startswith("agents.") and m.count(".") > 1))

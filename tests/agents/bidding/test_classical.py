@@ -108,7 +108,6 @@ def test_histories_that_lack_something_are_refused_before_a_run(tiny):
 @pytest.mark.skipif(not (REAL / "bidding" / "rtbcontrol-1458").is_dir(), reason="the rtbcontrol rows are not here (set ARENA_DATA)")
 def test_the_oracle_of_the_real_rows_to_the_unit(monkeypatch):
     monkeypatch.setenv("ARENA_DATA", str(REAL))
-    registry.task.cache_clear()
     task = registry.task("bidding/real-1458-v1")
     scenario = task.scenarios
     expected = {  # clicks, wins, cost, value at c0 = 1/32 and 1/8

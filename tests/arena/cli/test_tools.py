@@ -152,12 +152,15 @@ def test_data_check_reads_every_file(arena, tmp_path):
 def test_real_data_are_found_by_flag_and_by_environment(arena, monkeypatch):
     if not (REAL / "rtbcontrol-1458").is_dir():
         pytest.skip(f"no real data in {REAL}")
-    registry.task.cache_clear()
     done = arena("data", "fetch", "rtbcontrol", "--data", REAL)
     assert done.code == 0 and "its files are there, 300 scenarios" in done.out
     monkeypatch.setenv("ARENA_DATA", str(REAL.parent))
-    assert next(row for row in arena("data", "list", "--json").document["tasks"] if row["needs"] == "rtbcontrol")["found"]
-    registry.task.cache_clear()
+    def found():
+        return next(row for row in arena("data", "list", "--json").document["tasks"] if row["needs"] == "rtbcontrol")["found"]
+
+    assert found()
+    monkeypatch.delenv("ARENA_DATA")
+    assert not found(), "what was loaded from one folder is not in another"
 
 
 def test_bench_prints_what_the_domain_measures(arena, monkeypatch):
