@@ -55,8 +55,12 @@ def show(figures: dict[str, go.Figure], file: str) -> None:
     sides = st.columns(2, gap="medium")
     for number, (what, figure) in enumerate(figures.items()):
         with sides[number % 2]:
-            st.markdown(f"**{what}**")
-            elements.chart(figure, elements.alt(figure, what), f"{file}-{what}", f"figure-{what}", elements.numbers(figure))
+            st.markdown(f"**{what.replace('_', ' ')}**")
+            if all(trace.type == "table" for trace in figure.data):  # one of the page can be scrolled, sorted and searched
+                st.text(elements.alt(figure, what))
+                elements.table(elements.numbers(figure), f"{file}-{what}", f"figure-{what}", height=480)
+            else:
+                elements.chart(figure, elements.alt(figure, what), f"{file}-{what}", f"figure-{what}", elements.numbers(figure))
 
 
 @st.cache_data(ttl=KEPT, max_entries=16, show_spinner=False)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import Any, NamedTuple
 
+import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
+from plotly.colors import sample_colorscale, unlabel_rgb
 
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 PALETTE = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
@@ -85,6 +87,26 @@ def line_at(found: go.Figure, place: float, words: str, axis: str = "x") -> None
         found.add_vline(place, **style, annotation={"text": words, "y": 1.0, "yanchor": "bottom", "font": {"color": GREY}})
     else:
         found.add_hline(place, **style, annotation={"text": words, "xanchor": "right", "yanchor": "bottom", "font": {"color": GREY}})
+
+
+def write(found: go.Figure, words: np.ndarray, low: float, high: float) -> None:
+    """Words in the cells of the figure's heat map, black or white, whichever stands out more from the colour below. words: [rows, columns], "" for
+    none; low, high: the values at the ends of its colours
+    """
+    heat = found.data[-1]
+    row, column = np.nonzero(words != "")
+    share = np.clip((np.asarray(heat.z, float)[row, column] - low) / (high - low), 0, 1)
+    colours = sample_colorscale([list(stop) for stop in heat.colorscale], share)
+    light = np.array([unlabel_rgb(colour) for colour in colours]).reshape(-1, 3) / 255
+    light = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)  # luminance, as WCAG has it
+    found.add_trace(
+        go.Scatter(
+            x=np.asarray(heat.x)[column], y=np.asarray(heat.y)[row], text=words[row, column], mode="text", hoverinfo="skip", showlegend=False,
+            textfont={"color": np.where(light > 0.179, "black", "white"), "size": 12},
+        )
+    )  # fmt: skip
+    found.update_xaxes(range=[-0.5, words.shape[1] - 0.5])
+    found.update_yaxes(range=[words.shape[0] - 0.5, -0.5])
 
 
 def score_column(label: str | None = None, help: str | None = None, signed: bool = False) -> Any:

@@ -156,13 +156,14 @@ def matrix(share: pd.DataFrame) -> go.Figure:
     words = share.map(lambda value: "" if pd.isna(value) else f"{value:.2f}").to_numpy()
     figure.add_trace(
         go.Heatmap(
-            z=share.to_numpy(), x=place, y=place, zmin=0, zmid=0.5, zmax=1, colorscale=style.DIVERGING, xgap=1, ygap=1, text=words,
-            texttemplate="%{text}", hoverinfo="skip", colorbar={"title": "P", "thickness": 12},
+            z=share.to_numpy(), x=place, y=place, zmin=0, zmid=0.5, zmax=1, colorscale=style.DIVERGING, xgap=1, ygap=1,
+            hoverinfo="skip", colorbar={"title": "P", "thickness": 12},
         )
     )  # fmt: skip
+    style.write(figure, words, 0, 1)
     names = [style.axis_label(name, 18) for name in share.index]
     figure.update_xaxes(tickvals=place, ticktext=names, side="top", showgrid=False, title="than this one")
-    figure.update_yaxes(tickvals=place, ticktext=names, autorange="reversed", showgrid=False, title="this agent scores higher")
+    figure.update_yaxes(tickvals=place, ticktext=names, showgrid=False, title="this agent scores higher")
     figure.update_layout(margin={"t": 90, "b": 20})
     return figure
 

@@ -1,4 +1,4 @@
-"""A board: table, forest plot, scores against speed, all tasks of its domain side by side, what is not on it."""
+"""A board: table, forest plot, scores against speed and cost, all tasks of its domain side by side, what is not on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from arena.answers import UNRELIABLE
 from arena.cli.board import read_board
 from arena.cli.output import span
 from arena.store import Store
-from dashboard import elements, style
+from dashboard import costs, elements, style
 from dashboard.reading import FRESH, nothing_yet, pick, reading, state
 
 DRAWN = 40  # agents in a figure; the table has all
@@ -99,12 +99,13 @@ def speed(frame: pd.DataFrame) -> go.Figure:
             line={"color": style.GREY, "dash": "dash", "shape": "hv", "width": 1.5},
         )
     )  # fmt: skip
-    named = set(best["agent_id"])
+    named, first = set(best["agent_id"]), best["agent_id"].iloc[0]
     for nature, rows in frame[frame["ms"] > 0].groupby("nature", sort=False):
         look = style.nature(str(nature))
         figure.add_trace(
             go.Scatter(
-                x=rows["ms"], y=rows["score"], name=str(nature), mode="markers+text", textposition="top center", cliponaxis=False,
+                x=rows["ms"], y=rows["score"], name=str(nature), mode="markers+text", cliponaxis=False,
+                textposition=["top center" if k == first else "top left" for k in rows["agent_id"]],  # of the line, where nobody stands
                 marker={"color": look.colour, "symbol": look.symbol, "size": 10},
                 text=[style.axis_label(a, 18) if k in named else "" for a, k in zip(rows["agent"], rows["agent_id"], strict=True)],
                 customdata=[style.axis_label(name, 80) for name in rows["agent"]],
@@ -119,17 +120,18 @@ def speed(frame: pd.DataFrame) -> go.Figure:
 def heat(scores: pd.DataFrame, names: list[str]) -> go.Figure:
     """Agents by tasks: every score written in its cell, shaded from the textbook's 0 to the bound's 1."""
     figure = style.figure(height=130 + 26 * len(scores))
-    words = scores.map(lambda value: "" if pd.isna(value) else f"{value:.2f}")
+    words = scores.map(lambda value: "" if pd.isna(value) else f"{value:z.2f}")
     figure.add_trace(
         go.Heatmap(
             z=scores.to_numpy(), x=np.arange(scores.shape[1]), y=np.arange(len(scores)), zmin=0, zmax=1, colorscale="Cividis", xgap=1, ygap=1,
-            text=words.to_numpy(), texttemplate="%{text}", hoverinfo="skip", colorbar={"title": "score", "thickness": 12},
+            hoverinfo="skip", colorbar={"title": "score", "thickness": 12},
         )
     )  # fmt: skip
+    style.write(figure, words.to_numpy(), 0, 1)
     tasks = [style.axis_label(task.split("/", 1)[-1] if "/" in task else f"{task} (suite)", 22) for task in scores.columns]
     figure.update_xaxes(tickvals=np.arange(scores.shape[1]), ticktext=tasks, side="top", showgrid=False, tickangle=-30)
     agents = [style.axis_label(name, 26) for name in names]
-    figure.update_yaxes(tickvals=np.arange(len(scores)), ticktext=agents, autorange="reversed", showgrid=False)
+    figure.update_yaxes(tickvals=np.arange(len(scores)), ticktext=agents, showgrid=False)
     figure.update_layout(margin={"t": 80, "b": 10})
     return figure
 
@@ -192,6 +194,7 @@ with reading() as store:
     key = state(store)
     board, frame = loaded(store, key, chosen["id"])
     scores = side_by_side(store, key, chosen["domain"])
+    spent = costs.told(store, key, chosen["id"], tuple(board["members"] or (chosen["name"],)))
 
 words = [f"mean of {len(board['members'])} tasks" if board["members"] else f"{board['scenarios']:,} scenarios", f"{len(frame)} agents"]
 words += ["ranked by IQM"] if board["headline"] == "iqm" else []
@@ -223,6 +226,7 @@ if (frame["ms"] > 0).any():
     best = front(frame)
     alt = f"Score against milliseconds per decision; best for their time: {', '.join(best['agent'][:8])}"
     elements.chart(speed(frame), alt, f"{chosen['name']}-speed", "speed")
+costs.section(frame, spent, chosen["name"])
 if scores.shape[1] > 1:
     st.subheader("All boards of the domain")
     on_board = frame.set_index("agent_id")["agent"]

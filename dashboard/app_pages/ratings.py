@@ -39,7 +39,7 @@ def heat(found: dict[str, Any]) -> go.Figure:
     names = [agent["label"] for agent in found["agents"][:count]]
     row, column = (style.axis_label(role) for role in found["roles"])
     most = float(np.nanmax(np.abs(scores))) if np.isfinite(scores).any() else 1.0
-    words = [["" if np.isnan(value) else f"{value:z.2f}" for value in line] for line in scores]
+    words = np.array([["" if np.isnan(value) else f"{value:z.2f}" for value in line] for line in scores])
     told = [
         [
             f"{style.axis_label(names[i], 60)} as {row}<br>against {style.axis_label(names[j], 60)}<br>"
@@ -52,11 +52,13 @@ def heat(found: dict[str, Any]) -> go.Figure:
     place = np.arange(count)
     figure.add_trace(
         go.Heatmap(
-            z=scores, x=place, y=place, zmin=-(most or 1.0), zmid=0, zmax=most or 1.0, colorscale=style.DIVERGING, xgap=1, ygap=1, text=words,
-            texttemplate="%{text}" if count <= WRITTEN else "", hovertext=told, hoverinfo="text", hoverongaps=True,
+            z=scores, x=place, y=place, zmin=-(most or 1.0), zmid=0, zmax=most or 1.0, colorscale=style.DIVERGING, xgap=1, ygap=1,
+            hovertext=told, hoverinfo="text", hoverongaps=True,
             colorbar={"title": "score", "thickness": 12},
         )
     )  # fmt: skip
+    if count <= WRITTEN:
+        style.write(figure, words, -(most or 1.0), most or 1.0)
     labels = [style.axis_label(name, 16) for name in names]
     figure.update_xaxes(tickvals=place, ticktext=labels, side="top", showgrid=False, title=f"against this one as {column}", tickangle=-40)
     figure.update_yaxes(tickvals=place, ticktext=labels, range=[count - 0.5, -0.5], showgrid=False, title=f"this agent as {row}")

@@ -26,9 +26,10 @@ def panels(titles: tuple[str, ...], rows: int = 1, alt: str = "", **options: obj
     figure = make_subplots(rows=rows, cols=columns, subplot_titles=titles if len(titles) > 1 else None, **options)
     figure.update_layout(
         paper_bgcolor="rgba(0, 0, 0, 0)", plot_bgcolor="rgba(0, 0, 0, 0)", font={"color": GREY, "size": 13},
-        margin={"l": 60, "r": 20, "t": 60 if len(titles) > 1 else 30, "b": 90}, height=420 if rows == 1 else 620,
-        legend={"orientation": "h", "yanchor": "top", "y": -0.24 if rows == 1 else -0.13, "x": 0}, meta={"alt": alt}, colorway=PALETTE,
+        margin={"l": 60, "r": 20, "t": 60 if len(titles) > 1 else 30, "b": 100}, height=420 if rows == 1 else 640,
+        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0.0, "x": 0}, meta={"alt": alt}, colorway=PALETTE,
     )  # fmt: skip
+    figure.update_annotations(font={"size": 13})
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": GREY, "ticks": "outside", "tickcolor": GREY}
     figure.update_xaxes(**axis)
     figure.update_yaxes(**axis)

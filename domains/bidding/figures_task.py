@@ -70,22 +70,26 @@ def value(task: Task, agents: Agents) -> go.Figure:
     """Mean value ratio of each agent at each budget level with 1.96 standard errors, below the bound and the stochastic optimum."""
     labels, level = budget_levels(task)
     figure = panels(("",), alt=f"value won over the clairvoyant bound of {len(agents)} agents at budget levels {', '.join(labels)}")
-    figure.add_trace(line(labels, [1.0] * len(labels), "clairvoyant bound", GREY, "dash"))
+    above = {"clairvoyant bound": ([1.0] * len(labels), "dash")}
     if "stochastic" in task.vectors:
         expected = [float(rows.mean()) for rows in _by_level(task.vectors["stochastic"], level, len(labels))]
-        figure.add_trace(line(labels, expected, "best without foresight (joint DP)", GREY, "dot"))
+        above["best without foresight (joint DP)"] = (expected, "dot")
+    for name, (curve, dash) in above.items():
+        figure.add_trace(line(labels, curve, name, GREY, dash, offsetgroup="0"))
+        if len(labels) == 1:  # no line joins one point
+            figure.add_hline(curve[0], line={"color": GREY, "dash": dash, "width": 2})
     for kind, (name, metrics) in enumerate(agents.items()):
         ratio, style = _ratio(task, metrics), look(kind)
         groups = list(_by_level(ratio, level, len(labels)))
         mean = [float(rows.mean()) if len(rows) else np.nan for rows in groups]
         error = [1.96 * float(rows.std(ddof=1)) / len(rows) ** 0.5 if len(rows) > 1 else np.nan for rows in groups]
         figure.add_trace(go.Scatter(
-            x=labels, y=mean, name=_name(name, ratio), mode="lines+markers", error_y={"array": error, "thickness": 1},
+            x=labels, y=mean, name=_name(name, ratio), mode="lines+markers", error_y={"array": error, "thickness": 1}, offsetgroup=str(kind),
             line={"color": style["colour"], "dash": style["dash"]}, marker={"symbol": style["symbol"], "size": 8},
         ))  # fmt: skip
-    figure.update_xaxes(title="budget level c0 (share of the cost of winning everything)", type="category")
+    figure.update_xaxes(title="budget level c0<br>(share of the cost of winning everything)", type="category")
     figure.update_yaxes(title="value / bound (mean, 95 %)", rangemode="tozero")
-    figure.update_layout(height=460)
+    figure.update_layout(height=480, scattermode="group", scattergap=0.4)  # side by side, where a level is
     return figure
 
 
@@ -93,7 +97,8 @@ def four_panels(task: Task, agents: Agents) -> go.Figure:
     """Clicks, win rate, CPM and eCPC over the budget level, as the RLB paper shows them: ratios of sums, not means of ratios."""
     labels, level = budget_levels(task)
     titles = ("clicks", "win rate", "CPM", "eCPC")
-    figure = panels(titles, 2, f"clicks, win rate, CPM and eCPC of {len(agents)} agents at budget levels {', '.join(labels)}", vertical_spacing=0.16)
+    alt = f"clicks, win rate, CPM and eCPC of {len(agents)} agents at budget levels {', '.join(labels)}"
+    figure = panels(titles, 2, alt, vertical_spacing=0.16, horizontal_spacing=0.26)
     for kind, (name, metrics) in enumerate(agents.items()):
         style = look(kind)
         curves = level_totals(task, metrics, level, len(labels))
@@ -105,7 +110,7 @@ def four_panels(task: Task, agents: Agents) -> go.Figure:
     for place, unit in enumerate(("clicks", "share of auctions", "CPM units", "currency per click")):
         figure.update_yaxes(title=unit, rangemode="tozero", row=place // 2 + 1, col=place % 2 + 1)
         figure.update_xaxes(title="c0" if place > 1 else None, type="category", row=place // 2 + 1, col=place % 2 + 1)
-    return figure
+    return figure.update_layout(scattermode="group", scattergap=0.4)
 
 
 def level_totals(task: Task, metrics: Mapping[str, Floats], level: NDArray[np.intp], count: int) -> dict[str, Floats]:
@@ -134,7 +139,7 @@ def differences(task: Task, agents: Agents) -> go.Figure:
     leader = max(ratio, key=lambda name: float(np.nan_to_num(ratio[name]).mean()))
     others = [name for name in ratio if name != leader]
     titles = (f"{leader} minus another, per scenario", "mean and 95 % interval")
-    figure = panels(titles, 1, f"{leader} compared with {len(others)} agents", horizontal_spacing=0.2)
+    figure = panels(titles, 2, f"{leader} compared with {len(others)} agents", vertical_spacing=0.2)
     clusters = task.vectors.get("cluster")
     for kind, name in enumerate(others):
         style, gap = look(kind), ratio[leader] - ratio[name]
@@ -146,14 +151,14 @@ def differences(task: Task, agents: Agents) -> go.Figure:
         figure.add_trace(line(shown / max(len(ordered) - 1, 1), ordered[shown], name, style["colour"], style["dash"], legendgroup=name), 1, 1)
         mean, lo, hi = paired_interval(gap[both], task.digest, None if clusters is None else clusters[both])
         error = {"type": "data", "array": [hi - mean], "arrayminus": [mean - lo]}
-        figure.add_trace(marks([mean], [name], name, style["colour"], style["symbol"], 9, error_x=error, legendgroup=name, showlegend=False), 1, 2)
+        figure.add_trace(marks([mean], [name], name, style["colour"], style["symbol"], 9, error_x=error, legendgroup=name, showlegend=False), 2, 1)
     figure.add_hline(0, line={"color": GREY, "dash": "dash"}, row=1, col=1)
-    figure.add_vline(0, line={"color": GREY, "dash": "dash"}, row=1, col=2)
+    figure.add_vline(0, line={"color": GREY, "dash": "dash"}, row=2, col=1)
     figure.update_xaxes(title="share of scenarios", row=1, col=1)
     figure.update_yaxes(title="difference of value / bound", row=1, col=1)
-    figure.update_xaxes(title="mean difference of value / bound", row=1, col=2)
-    figure.update_yaxes(type="category", autorange="reversed", row=1, col=2)
-    figure.update_layout(height=max(420, 180 + 24 * len(others)))
+    figure.update_xaxes(title="mean difference of value / bound", row=2, col=1)
+    figure.update_yaxes(type="category", autorange="reversed", automargin=True, row=2, col=1)
+    figure.update_layout(height=560 + 24 * len(others))
     return figure
 
 

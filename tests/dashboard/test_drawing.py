@@ -21,6 +21,7 @@ from dashboard.elements import alt, numbers
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 TASK = "repeated_games/tiny-v1"
+TOURS = "combinatorial/tsp20-tiny-v1"
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,8 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("tft", "alld"):
             candidate = registry.candidate(name)
             execute(store, request(store, task, candidate), task, candidate)
+        candidate, tours = registry.candidate("nearest-neighbour"), registry.task(TOURS)
+        execute(store, request(store, tours, candidate), tours, candidate)
         boards(store, ["lin", "pid"], ["dom/task-v1"], n=20)
     return home
 
@@ -74,6 +77,13 @@ def test_an_agent_is_drawn_with_its_matches(page: Callable[..., AppTest]) -> Non
     assert {"**groups**", "**rounds against defect-once**", "**strategies**"} <= names
     specs = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
     assert sum("alld" in str(spec.get("layout", {}).get("meta", "")) for spec in specs) >= 4
+
+
+def test_a_table_of_a_domain_is_one_of_the_page(page: Callable[..., AppTest]) -> None:
+    before, after = page("task", id=TOURS), page("task", id=TOURS, figures="true")
+    assert charts(after) == charts(before) + 1 and "**instances**" in {element.value for element in after.markdown}
+    (table,) = [found.value for found in after.dataframe if "best known" in found.value.columns]
+    assert len(table) == 32 and list(table.columns) == ["instance", "nodes", "best known", "nearest-neighbour@1"]
 
 
 def test_a_domain_without_figures_offers_none(page: Callable[..., AppTest]) -> None:

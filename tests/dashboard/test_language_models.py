@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import sqlite3
@@ -10,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -18,6 +21,8 @@ from arena.chat import endpoint as endpoints
 from arena.chat.transcripts import path_of
 from arena.cli import main
 from arena.store import open_store
+from dashboard.costs import figure, priced
+from dashboard.elements import values
 
 spec = importlib.util.spec_from_file_location("loopback", Path(__file__).parents[1] / "arena" / "chat" / "loopback.py")
 assert spec is not None and spec.loader is not None
@@ -91,6 +96,36 @@ def test_the_board_marks_the_model_and_not_the_strategy(known: Path) -> None:
     assert lines.loc["llm", "notes"] == "unreliable" and lines.loc["llm", "invalid %"] > 5
     assert lines.loc["classical", "notes"] == "" and lines.loc["classical", "invalid %"] == 0
     assert any(caption.value.startswith("Unreliable: more than 5 %") for caption in app.caption)
+
+
+def test_the_board_shows_cost_beside_score(known: Path) -> None:
+    (known / "prices.toml").unlink()  # money is what the run told, not what it would cost now
+    used = frame_with(page("run", id=1), "what", "amount").set_index("what")["amount"]
+    paid, tokens = 1000 * used["money"] / 200, (used["input_tokens"] + used["output_tokens"]) / 200
+    assert paid > 0
+    for query, unit, cost in (({}, "money per 1,000 decisions", paid), ({"cost": "tokens"}, "tokens per decision", tokens)):
+        app = page("leaderboard", task=TASK, **query)
+        board = frame_with(app, "rank", "notes").set_index("agent")
+        twin = frame_with(app, "cost", "best").set_index("agent")
+        assert dict(zip(twin["nature"], twin["cost"], strict=True)) == {"classical": 0.0, "llm": pytest.approx(cost)}
+        assert twin[["score", "lo", "hi"]].to_dict() == board[["score", "lo", "hi"]].loc[twin.index].to_dict()
+        (spec,) = [found for chart in app.get("plotly_chart") if unit in str(found := json.loads(chart.proto.spec))]
+        assert spec["layout"]["xaxis"]["ticktext"][0] == "none told"
+        model = next(trace for trace in spec["data"] if trace["name"].startswith("llm("))
+        place = values(model["x"])[0]
+        assert 10**place == pytest.approx(cost) and spec["layout"]["xaxis"]["range"][0] < place < spec["layout"]["xaxis"]["range"][1]
+        ahead = board.loc[board["nature"] == "classical", "score"].iloc[0] >= board.loc[board["nature"] == "llm", "score"].iloc[0]
+        assert dict(zip(twin["nature"], twin["best"], strict=True)) == {"classical": "✓", "llm": "" if ahead else "✓"}
+
+
+def test_who_is_best_for_its_cost() -> None:
+    """What is told in another unit is left out, not free; a tie in score goes to the cheaper one."""
+    board = pd.DataFrame({"agent": list("abcdef"), "agent_id": range(6), "score": [0.9, 0.8, 0.8, 0.5, 0.4, 0.95], "lo": 0.0, "hi": 1.0})
+    costs = pd.DataFrame({"money": [9.0, 2.0, 1.0, np.nan], "tokens": [9.0, 2.0, 1.0, 5.0]}, index=[0, 1, 2, 5])
+    found = priced(board.assign(nature="llm"), costs, "money").set_index("agent")
+    assert found["cost"].to_dict() == {"a": 9, "b": 2, "c": 1, "d": 0, "e": 0} and set(found.index[found["best"]]) == {"a", "c", "d"}
+    line = figure(found.reset_index(), "money").data[0]
+    assert list(line.y) == [0.5, 0.8, 0.9, 0.9] and list(line.x[1:3]) == [0.0, np.log10(9)] and line.x[0] < line.x[1] < line.x[3]
 
 
 def test_the_run_has_its_mark_and_its_transcript(known: Path) -> None:
