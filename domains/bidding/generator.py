@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 Drift = Literal["normal", "none"]
 
 EPISODE = 1000  # auctions in the episodes whose mean prices were measured
+LONG = 2000  # auctions from which SciPy's filter is worth its import
 VALUE_SHOCK = 0.15  # standard deviation of an episode's ln theta shock
 SHIFT_RANGE = (np.log(0.6), np.log(1.7))  # of ln f and ln g in the `drift` tasks
 
@@ -159,7 +160,11 @@ def _autoregress(noise: Floats, phi: float) -> Floats:
     """Stationary AR(1) of unit variance along the last axis, started by noise[..., 0]."""
     scaled = np.sqrt(1 - phi**2) * noise
     scaled[..., 0] = noise[..., 0]
-    for t in range(1, scaled.shape[-1]):  # to the bit `scipy.signal.lfilter`, whose import takes a second
+    if scaled.shape[-1] > LONG:
+        from scipy.signal import lfilter  # its import takes longer than most episodes
+
+        return np.asarray(lfilter([1.0], [1.0, -phi], scaled))
+    for t in range(1, scaled.shape[-1]):  # the same to the bit
         scaled[..., t] += phi * scaled[..., t - 1]
     return scaled
 

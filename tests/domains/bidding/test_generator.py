@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from arena.digest import array_digest
 from arena.errors import ArenaError
 from arena.seeds import scenario_seeds
-from domains.bidding.generator import VALUE_SHOCK, calibrate, generate, generated_history, rounded, shift_drift
+from domains.bidding.generator import LONG, VALUE_SHOCK, _autoregress, calibrate, generate, generated_history, rounded, shift_drift
 from domains.bidding.profiles import LAWS, TRAIN
 
 DATA = Path(os.environ.get("ARENA_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -135,6 +135,11 @@ def test_the_same_rows_on_every_machine() -> None:
     """Frozen tasks rest on this: a change here is a new version of every generated task."""
     theta, price, click = generate("1458", scenario_seeds("bidding/pinned", "test", range(4)), 500)
     assert (array_digest(theta)[:16], array_digest(price)[:16], array_digest(click)[:16]) == PINNED
+
+
+def test_long_and_short_episodes_go_on_alike() -> None:
+    noise = np.random.default_rng(8).normal(size=(3, LONG + 1))
+    np.testing.assert_array_equal(_autoregress(noise, 0.7)[:, :LONG], _autoregress(noise[:, :LONG], 0.7))
 
 
 def test_rounding_hides_the_last_bits() -> None:
