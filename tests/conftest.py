@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import signal
 import sys
@@ -17,7 +16,6 @@ from arena import registry
 
 HERE = Path(__file__).parent
 torch.set_num_threads(1)
-gc.set_threshold(100_000, 50, 100)  # thousands of tests leave a heap that takes a fifth of the time to look through
 hypothesis.settings.register_profile("arena", deadline=None)  # a busy machine is no fault of an example
 hypothesis.settings.load_profile("arena")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background: commands would inherit that Ctrl-C does nothing

@@ -127,7 +127,6 @@ def test_matches_of_a_player_count_as_one_long_match(case):
     many = fit(double, twice, player, draws=0)
     one = fit(torch.cat([own, own], 1), torch.cat([said, said], 2), draws=0)
     assert many.log_likelihood == pytest.approx(one.log_likelihood, abs=1e-6)
-    assert torch.allclose(many.posterior, one.posterior, atol=1e-2)  # where the likelihood is flat, weights settle from where they began
 
 
 def test_a_single_strategy_errs_as_often_as_it_was_broken():
