@@ -19,6 +19,7 @@ from domains.repeated_games.automata import Table
 
 MOST = 1 - 1e-6  # beta: of players who never err
 _STARTS = (0.6, 0.8, 0.95)  # of beta; the likelihood may have several maxima
+_EQUAL = 1e-6  # log likelihoods of ends that are alike
 _STEPS, _CLOSE = 1000, 1e-8  # of the EM: at most so many, until the log likelihood rises by less per choice
 
 
@@ -127,7 +128,7 @@ def _best(counts: _Counts) -> tuple[Tensor, Tensor, Tensor]:
     (n, k, _), starts = counts.times.shape, torch.tensor(_STARTS, dtype=torch.float64)
     even = torch.full((len(starts), k), 1 / k, dtype=torch.float64)
     weights, beta, likelihood = _em(counts, torch.ones(len(starts), n, dtype=torch.float64), even, starts)
-    best = likelihood.argmax()
+    best = (likelihood >= likelihood.max() - _EQUAL).to(torch.uint8).argmax()  # the first: which of equals is the largest is luck of rounding
     return weights[best, None], beta[best, None], likelihood[best, None]
 
 

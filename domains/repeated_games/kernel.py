@@ -20,7 +20,7 @@ from arena.domain import Domain, Metric, Mode, Outcome, Record, Role
 from domains.repeated_games.automata import Library
 from domains.repeated_games.equilibria import seen_from
 from domains.repeated_games.loops import advance
-from domains.repeated_games.metrics import CROSS_METRICS, METRICS, both_measured, measured
+from domains.repeated_games.metrics import CROSS_METRICS, METRICS, both_measured, latest, measured
 
 LETTERS = 26
 FRAMINGS = ("abstract", "a project with a colleague", "a cooking contest", "a card game")
@@ -168,21 +168,6 @@ class _Rounds(Domain):
             raise ValueError(f"round {state.t + 1}, {player}: action[{row}] = {int(action[row])}, allowed are 0 and 1")
         return action.to(torch.int8)
 
-    def _shown(self, scenario: Matches, state: Match, seat: int, names: tuple[str, str]) -> dict[str, Any]:
-        """Of one match, for `Domain.shown`: the round just played, from the view of `seat` (0, 1): actions as the hands played them, their letters
-        in a text, points, points so far; `names` of the two players, first that of the one in `seat`. Empty before the first round."""
-        if not state.t:
-            return {}
-        code = int(state.blocks[(state.t - 1) // BLOCK][0, (state.t - 1) % BLOCK])
-        moves = (code >> 1, code & 1)
-        points = scenario.payoffs[0, moves[0], moves[1]].tolist()
-        seats = (seat, 1 - seat)
-        shown: dict[str, Any] = {"round": state.t}
-        shown |= {f"{name}_move": moves[seat] for name, seat in zip(names, seats, strict=True)}
-        shown["letters"] = " ".join(chr(ord("A") + int(scenario.labels[0, moves[seat]])) for seat in seats)
-        shown |= {f"{name}_points": points[seat] for name, seat in zip(names, seats, strict=True)}
-        return shown | {f"{name}_total": total for name, total in zip(names, state.totals[0].tolist(), strict=True)}
-
     def _over(self, t: int, rows: Tensor) -> Tensor:
         return torch.full((len(rows),), t >= self.horizon, dtype=torch.bool, device=rows.device)
 
@@ -247,7 +232,7 @@ class RepeatedGame(_Rounds):
         return measured(seen["payoffs"], seen["own"], seen["other"], state.totals)
 
     def shown(self, scenario: Matches, state: Match) -> dict[str, Any]:
-        return self._shown(scenario, state, int(scenario.seat[0]), ("own", "other"))
+        return latest(self.view(scenario, state, scenario.seat), state.totals, ("own", "other"))
 
     def _library(self, device: torch.device) -> Library:
         """The opponents' tables on a device, one copy each."""
@@ -296,7 +281,7 @@ class CrossPlay(_Rounds):
         return both_measured(scenario.payoffs, self.horizon, state.totals, self.gap)
 
     def shown(self, scenario: Matches, state: Match) -> dict[str, Any]:
-        return self._shown(scenario, state, 0, ("row", "column"))
+        return latest(self.view(scenario, state, scenario.payoffs.new_zeros(1, dtype=torch.int64)), state.totals, ("row", "column"))
 
 
 def _with_seats(seen: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,6 +5,8 @@ Cooperation is defined in symmetric games only: the action of the better cell of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -69,6 +71,24 @@ def both_measured(payoffs: Tensor, rounds: int, totals: Tensor, gap: tuple[float
     scores = (totals - rounds * securities(payoffs)) / totals.new_tensor(gap)
     welfare = _share(row + column, rounds * payoffs.sum(-1).flatten(1).amax(1))
     return {"return_row": row, "return_column": column, "score_row": scores[:, 0], "score_column": scores[:, 1], "welfare_share": welfare}
+
+
+def latest(seen: Mapping[str, Tensor], totals: Tensor, names: tuple[str, str]) -> dict[str, float | str]:
+    """The last round of one match, for a replay: what both hands played, the letters of it, points, points so far; {} before the first.
+
+    seen: `view` of a player [1, ...]; totals: [1, 2] points of this player and the other; names: of the two
+    """
+    played = int(seen["round"][0])
+    if not played:
+        return {}
+    moves = [int(seen[side][0, played - 1]) for side in ("own", "other")]
+    letters = " ".join(chr(ord("A") + int(seen["labels"][0, move])) for move in moves)
+    points = seen["payoffs"][0, moves[0], moves[1]]
+    found: dict[str, float | str] = {"round": played}
+    found |= {f"{name}_move": move for name, move in zip(names, moves, strict=True)} | {"letters": letters}
+    for what, values in (("points", points), ("total", totals[0])):
+        found |= {f"{name}_{what}": value for name, value in zip(names, values.tolist(), strict=True)}
+    return found
 
 
 def cooperative(payoffs: Tensor) -> Tensor:

@@ -395,7 +395,7 @@ import sys
 from streamlit.testing.v1 import AppTest
 
 PAGES = {"overview": {}, "leaderboard": {"task": "bidding/tiny-v1"}, "compare": {"a": "lin@1", "b": "pid@1", "task": "bidding/tiny-v1"},
-         "agent": {"id": "1"}, "task": {"task": "bidding/tiny-v1"}, "run": {"id": "2"}, "scenario": {"task": "bidding/tiny-v1", "i": "3"},
+         "agent": {"id": "1"}, "task": {"id": "bidding/tiny-v1"}, "run": {"id": "2"}, "scenario": {"task": "bidding/tiny-v1", "i": "3"},
          "ratings": {}, "queue": {}, "register": {"kind": "HTTP"}}
 
 def heavy():

@@ -1,7 +1,6 @@
 """The classical bidders as agents: their formulas auction by auction, what they refuse, and the published figures through the platform."""
 
 import math
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,15 +68,10 @@ def test_dual_follows_its_recursion(tiny):
 
 def test_the_cpa_limit_holds_at_every_moment():
     task = registry.task("bidding/cpa-v1")
-    scenario = task.sample("val", range(4))
-    morning, domain = slice(0, 4000), copy(task.domain)
-    domain.horizon = morning.stop
-    scenario = replace(scenario, theta=scenario.theta[:, morning], price=scenario.price[:, morning])
-    episode = rollout(domain, scenario, players(domain, {"bidder": registry.candidate("cpa-cap").make()}), task=task.view, ids=torch.arange(4))
-    metrics, bids = episode.metrics, episode.actions["bidder"]
+    metrics, bids, scenario = play(task, "cpa-cap", n=4)
     spent = value = torch.zeros(4, dtype=torch.float64)
     left = scenario.budget.clone()
-    for t in range(domain.horizon):
+    for t in range(task.domain.horizon):
         won = torch.minimum(torch.from_numpy(bids[t].astype(np.int64)), left) >= scenario.price[:, t]
         left = left - scenario.price[:, t] * won
         spent, value = spent + scenario.price[:, t] * won, value + scenario.theta[:, t] * won

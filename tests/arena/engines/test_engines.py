@@ -24,7 +24,7 @@ from arena.store import open_store
 from arena.store.schema import chunks, entries, failures, measurements, metrics, runs, standing_draws
 
 BAD = Path(__file__).parents[2] / "agents_bad"
-AGENTS = ["random", f"{BAD / 'moody.py'}:Moody", "pid", f"{BAD / 'breaks_down.py'}:CrashesInAct", f"{BAD / 'worse.py'}:ExitsOnce"]
+AGENTS = ["random", "pid", f"{BAD / 'moody.py'}:Moody", f"{BAD / 'breaks_down.py'}:CrashesInAct", f"{BAD / 'worse.py'}:ExitsOnce"]
 QUERIES = {
     "chunks": select(chunks.c.chunk, chunks.c.start, chunks.c.n, chunks.c.recording_digest).order_by(chunks.c.run_id, chunks.c.chunk),
     "entries": select(entries.c.role, entries.c.status, entries.c.failures, entries.c.decisions).order_by(entries.c.id),
@@ -76,7 +76,6 @@ def test_worker_processes_find_the_same_to_the_bit(kept, tiny, inline, local):
     assert len(pids) == 2 and all(map(psutil.pid_exists, pids)), "they are kept warm"
 
 
-@pytest.mark.slow
 def test_ray_finds_the_same_to_the_bit(kept, tiny, inline):
     pytest.importorskip("ray", reason="Ray is an optional extra")
     engine = open_engine("ray", 2)
@@ -160,7 +159,7 @@ def test_a_cancelled_run_stops_its_workers(kept, tiny, local, monkeypatch):
 
 def test_workers_and_agents_end_when_the_driver_is_killed(tmp_path, tiny, monkeypatch):
     """kill -9 of the driver: nothing of it is alive a few seconds later, and the run, taken over, ends as an undisturbed one."""
-    agent = f"{BAD / 'slowly.py'}:Slowly(nap=0.4)"
+    agent = f"{BAD / 'slowly.py'}:Slowly(nap=1)"
     words = ["run", "-t", "bidding/tiny-v1", "-a", agent, "--chunk", "3", "--engine", "local[1]"]
     code = "import sys; from arena.cli import main; sys.exit(main(sys.argv[1:]))"
     environment = os.environ | {"ARENA_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}

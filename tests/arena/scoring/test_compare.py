@@ -154,9 +154,9 @@ def test_one_against_all_is_adjusted_by_holm() -> None:
 def test_the_winner_of_many_is_not_taken_for_better() -> None:
     rng = np.random.default_rng(14)
     claims = alone = 0
-    for _ in range(8):
+    for _ in range(15):
         mine = entrant("mine", rng.normal(0.5, 0.3, 60))
         lines = compare_with_all(mine, [entrant(str(i), rng.normal(0.5, 0.3, 60)) for i in range(20)])
         claims += any("ahead" in c.verdict for c in lines)
         alone += any(c.p < 0.05 for c in lines)
-    assert alone >= 3 and claims <= 1
+    assert alone >= 6 and claims <= 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -64,7 +66,7 @@ def test_seats_order_of_games_and_names_do_not_matter() -> None:
     turn = np.random.default_rng(2).permutation(300)
     shuffled = rate(list("abc"), i[turn], j[turn], o[turn], reference="a", pool_digest=POOL, clusters=cluster[turn])
     np.testing.assert_allclose(shuffled.draws, straight.draws, atol=0.01)
-    for order in ((1, 2, 0), (0, 2, 1)):
+    for order in permutations(range(3)):
         renamed = rate(
             [list("abc")[k] for k in order], np.argsort(order)[i], np.argsort(order)[j], o, reference="a", pool_digest=POOL, clusters=cluster
         )
@@ -74,11 +76,11 @@ def test_seats_order_of_games_and_names_do_not_matter() -> None:
 def test_the_interval_covers_and_is_wider_for_clustered_games() -> None:
     rng = np.random.default_rng(3)
     hits = 0
-    for seed in range(6):
+    for seed in range(12):
         i, j, o = tournament(np.array([0.0, 0.5]), 150, 100 + seed)
         result = rate(["a", "b"], i, j, o, reference="a", pool_digest=POOL)
         hits += result.lo[1] <= 1000 + 400 / np.log(10) * 0.5 <= result.hi[1]
-    assert hits >= 5
+    assert hits >= 9
     base = (rng.random(40) < 0.6).astype(float)
     games = (np.zeros(400, int), np.ones(400, int), np.repeat(base, 10))
     loose = rate(["a", "b"], *games, reference="a", pool_digest=POOL)
