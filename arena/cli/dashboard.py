@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -43,17 +44,16 @@ def dashboard(
     server = [sys.executable, "-m", "streamlit", "run", str(page()), "--server.port", str(number), "--server.headless", str(no_browser).lower()]
     commands = [server, *([[sys.executable, "-c", ARENA, "worker"]] if with_worker else [])]
     address = f"http://localhost:{number}"
-    with children(commands, {**os.environ, **flags}) as started:
-        wait_for(address, started[0])
-        document = {"url": address, "server": started[0].pid, "worker": started[1].pid if with_worker else None}
-        deliver("arena.dashboard/1", document, as_json, lambda: print(f"dashboard at {address}; Ctrl-C ends it"))
-        try:
-            while started[0].poll() is None:
-                if with_worker and started[1].poll() is not None:
-                    notice(f"the worker ended (exit code {started[1].returncode}); the dashboard goes on without it")
-                    with_worker = False
-                time.sleep(0.2)
-        except KeyboardInterrupt:
+    with children(commands, {**os.environ, **flags}) as (started, asked_to_end):
+        if wait_for(address, started[0], asked_to_end):
+            document = {"url": address, "server": started[0].pid, "worker": started[1].pid if with_worker else None}
+            deliver("arena.dashboard/1", document, as_json, lambda: print(f"dashboard at {address}; Ctrl-C ends it"))
+        while started[0].poll() is None and not asked_to_end.is_set():
+            if with_worker and started[1].poll() is not None:
+                notice(f"the worker ended (exit code {started[1].returncode}); the dashboard goes on without it")
+                with_worker = False
+            time.sleep(0.2)
+        if asked_to_end.is_set():
             return 0
     raise ArenaError("internal", f"the dashboard ended with exit code {started[0].returncode}", "what it printed above says why")
 
@@ -77,36 +77,35 @@ def free_port(wanted: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
-    """Until the server answers. Raises ArenaError where it ends or does not answer."""
+def wait_for(address: str, server: subprocess.Popen[bytes], asked_to_end: Event) -> bool:
+    """Whether the server answers; false where the command is asked to end before. Raises ArenaError where it ends or does not answer."""
     end = time.monotonic() + START
     while time.monotonic() < end and server.poll() is None:
+        if asked_to_end.is_set():
+            return False
         try:
             with urlopen(f"{address}/_stcore/health", timeout=1):
-                return
+                return True
         except (URLError, TimeoutError, ConnectionError):
             time.sleep(0.1)
     raise ArenaError("internal", f"the dashboard at {address} does not answer", "what it printed above says why")
 
 
 @contextmanager
-def children(commands: list[list[str]], environment: dict[str, str]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes that live as long as the block: asked to end, then killed. SIGTERM ends the block as Ctrl-C does. What they print goes to
-    stderr: results alone are on stdout.
+def children(commands: list[list[str]], environment: dict[str, str]) -> Iterator[tuple[list[subprocess.Popen[bytes]], Event]]:
+    """Processes that live as long as the block: asked to end, then killed. In it SIGINT and SIGTERM do not interrupt, they set the event: no
+    moment is left, the start of a process or its end, in which one could be forgotten. What they print goes to stderr: results alone are on
+    stdout.
     """
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    asked_to_end = Event()
+    before = [(number, signal.signal(number, lambda *_: asked_to_end.set())) for number in (signal.SIGINT, signal.SIGTERM)]
     started: list[subprocess.Popen[bytes]] = []
     try:
         for command in commands:
             # a session of their own: Ctrl-C reaches them once, through us
             started.append(subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True))
-        yield started
+        yield started, asked_to_end
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for process in started:
             process.terminate()
         end = time.monotonic() + GRACE
@@ -116,4 +115,5 @@ def children(commands: list[list[str]], environment: dict[str, str]) -> Iterator
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before:
+            signal.signal(number, handler)

@@ -42,6 +42,18 @@ def test_server_and_worker_end_with_it(process, ending):
         made.communicate()
 
 
+def test_it_ends_as_well_while_the_server_still_starts(process):
+    made = process("dashboard", "--port", 0, "--no-browser", "--json", wait=False)
+    while not (children := psutil.Process(made.pid).children()):
+        assert made.poll() is None, made.communicate()
+        time.sleep(0.05)
+    made.send_signal(signal.SIGTERM)
+    out, _ = made.communicate(timeout=30)
+    assert (made.returncode, out) == (0, "")
+    gone, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive
+
+
 def test_a_server_that_ends_is_told_and_takes_the_worker_with_it(process):
     made, document = begin(process)
     os.kill(document["server"], signal.SIGKILL)
