@@ -35,7 +35,8 @@ class BqNco(Planner):
     checkpoint: a folder that `train` wrote, or one that holds several as seed-0, seed-1, ...; by default the weights shipped for the problem
     decode: greedy | beam; beam: width; k: most nodes that enter the network; augment: views, 1..8; search: stretches re-constructed
     Of a training run (playing depends on none): size, see bq_training.SIZES; mix: labels it learns from beside those of the task's own size
-    (tsp50, kp-hard50, ...); teacher: what it imitates, labels | itself (bq_selflabel.py, which goes on from `checkpoint` where one is given)
+    (tsp50, kp-hard50, ...); count: labels of each, by default the size's
+    teacher: what it imitates, labels | itself (bq_selflabel.py, which goes on from `checkpoint` where one is given)
     """
 
     nature = "learned"
@@ -52,6 +53,7 @@ class BqNco(Planner):
         search: int = 0,
         size: Literal["cpu", "full"] = "cpu",
         mix: Sequence[str] = (),
+        count: int | None = None,
         teacher: Literal["labels", "itself"] = "labels",
     ) -> None:
         if k < 2 or beam < 1 or not 1 <= augment <= VIEWS or search < 0:
@@ -60,7 +62,7 @@ class BqNco(Planner):
         self.folder = Path(checkpoint) if checkpoint else None
         self.width = beam if decode == "beam" else 1
         self.k, self.augment, self.search = k, augment, search
-        self.size, self.mix, self.teacher = size, tuple(mix), teacher
+        self.size, self.mix, self.count, self.teacher = size, tuple(mix), count, teacher
 
     def check(self, task: TaskView) -> None:
         """Raises ArenaError where the problem is not among its own, distances are a matrix, or there are no weights that fit."""
@@ -97,7 +99,8 @@ class BqNco(Planner):
         if self.teacher == "labels":
             kind = HARD if task.config.get("hard") else problem
             sets = [f"{kind}{n}", *self.mix]
-            bq_training.train(problem, sets, seed=seed, steps=budget, folder=folder, home=settings.home(), log=log, size=self.size)
+            home = settings.home()
+            bq_training.train(problem, sets, seed=seed, steps=budget, folder=folder, home=home, log=log, size=self.size, count=self.count)
         else:
             bq_selflabel.train(problem, n, self.folder, seed=seed, rounds=budget, folder=folder, log=log, size=self.size)
 

@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -40,7 +40,8 @@ Log = Callable[[dict[str, float]], None]
 @dataclass(frozen=True)
 class Size:
     """labels: solved instances of each set, VALID of them kept apart; batch: most sub-instances per step; tokens: most of a step
-    steps: of a run, unless said otherwise; rate: highest learning rate; every: steps between checkpoints and validations
+    steps: of a run, unless said otherwise; rate: highest learning rate
+    every: steps between checkpoints and validations, of which a longer run makes as many
     effort: of the labels, times their default
     """
 
@@ -124,18 +125,33 @@ def rate_at(step: int, steps: int, highest: float) -> float:
     return highest * (FLOOR + (1 - FLOOR) * (0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))))
 
 
-def train(problem: str, sets: Sequence[str], *, seed: int, steps: int | None, folder: Path, home: Path, log: Log, size: str = "cpu") -> None:
+def train(
+    problem: str,
+    sets: Sequence[str],
+    *,
+    seed: int,
+    steps: int | None,
+    folder: Path,
+    home: Path,
+    log: Log,
+    size: str = "cpu",
+    count: int | None = None,
+) -> None:
     """Write a checkpoint folder (config.json, *.safetensors, training.jsonl); go on where `folder` holds an unfinished run of the same kind.
 
-    sets: labels to learn from, each step from one of them: tsp20, kp-hard50, ...; home: where labels are kept (`labels/tsp20`). Raises ArenaError
+    sets: labels to learn from, each step from one of them: tsp20, kp-hard50, ...; count: of each set (default: the size's)
+    home: where labels are kept (`labels/tsp20`). Raises ArenaError
     `train.device` where the size wants a GPU that is not there, `train.folder` where the folder holds another run, `train.sets` for labels of
-    another problem, `train.diverged` where the loss is not finite, and what making labels raises.
+    another problem, `train.labels` for too few, `train.diverged` where the loss is not finite, and what making labels raises.
     """
     setting = SIZES[size]
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise ArenaError("train.device", f"size {size!r} wants a CUDA device and there is none", "train with size=cpu")
     kinds = [kind_of(name, problem) for name in sets]
     device, steps = torch.device(setting.device), steps or setting.steps
+    setting = replace(setting, labels=count or setting.labels, every=setting.every * -(-max(steps, setting.steps) // setting.steps))
+    if setting.labels <= VALID:
+        raise ArenaError("train.labels", f"{setting.labels} labels", f"{VALID} of them are kept apart to validate on: ask for more")
     run = {"problem": problem, "sets": list(sets), "seed": seed, "steps": steps, **asdict(setting)}
     torch.manual_seed(seed)
     learner = Learner(problem, SHAPES[setting.shape], device, setting.rate)

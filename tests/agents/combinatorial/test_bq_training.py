@@ -131,6 +131,15 @@ def test_resumed_training_is_uninterrupted_training(problem: str, tmp_path: Path
         bq_training.train(problem, ["cvrp20"], seed=1, steps=None, folder=tmp_path / "other", home=tmp_path, log=nothing)
 
 
+def test_a_longer_run_on_labels_of_a_number_of_its_own(tmp_path: Path) -> None:
+    lines: list[dict[str, float]] = []
+    bq_training.train("tsp", ["tsp20"], seed=1, steps=18, folder=tmp_path / "long", home=tmp_path, log=lines.append, count=40)
+    assert [line["step"] for line in lines if "step" in line] == [12, 18]  # three times as far apart as in a run of 8
+    assert json.loads((tmp_path / "long" / "config.json").read_text())["run"]["labels"] == 40
+    with pytest.raises(ArenaError, match="16 of them are kept apart"):
+        bq_training.train("tsp", ["tsp20"], seed=1, steps=4, folder=tmp_path / "few", home=tmp_path, log=nothing, count=16)
+
+
 def test_sixty_four_instances_are_learned_by_heart() -> None:
     arrays = stream("tsp", 8, 0, 64)
     stored = {"coords": np.round(arrays["coords"] * 65535).astype(np.uint16), **solve("tsp", arrays, 10)}
