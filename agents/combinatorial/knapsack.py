@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from agents.combinatorial.planner import Plan, Planner, Seen, padded
 from arena.errors import ArenaError
+from domains.combinatorial.compiled import put
 from domains.combinatorial.exact import knapsack
 
 Integers = NDArray[np.int64]
@@ -29,7 +30,8 @@ def branch_and_bound(value: Integers, weight: Integers, capacity: int, nodes: in
 def _branch(value: Integers, weight: Integers, capacity: int, nodes: int) -> tuple[int, NDArray[np.bool_], bool]:
     n = len(value)
     worth, heavy = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)  # of the items before
-    worth[1:], heavy[1:] = np.cumsum(value), np.cumsum(weight)
+    for i in range(n):
+        worth[i + 1], heavy[i + 1] = worth[i] + value[i], heavy[i] + weight[i]
     now, best, most, have, room, j = np.zeros(n, np.bool_), np.zeros(n, np.bool_), -1, 0, capacity, 0
     for _ in range(nodes):
         end = np.searchsorted(heavy, heavy[j] + room, side="right") - 1  # items j..end-1 all fit
@@ -44,7 +46,7 @@ def _branch(value: Integers, weight: Integers, capacity: int, nodes: int) -> tup
                 continue
             if have > most:
                 most = have
-                best[:] = now
+                put(best, 0, now)
             j = n
         while j > 0 and not now[j - 1]:
             j -= 1

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from agents.combinatorial.construct import random_insertion
 from agents.combinatorial.planner import Plan, Planner, Seen
 from arena.errors import ArenaError
+from domains.combinatorial.compiled import put
 
 Floats = NDArray[np.float64]
 Tour = NDArray[np.int64]
@@ -120,15 +121,15 @@ def _iterate(dist: Floats, near: Nodes, symmetric: bool, tour: Nodes, iterations
         after = length + _kick(dist, tour, pos, queue, queued, ends, luck)
         after -= _repair(dist, near, symmetric, tour, pos, queue, queued, ends, epsilon)
         if after < best_length - epsilon:
-            best[:] = tour
+            put(best, 0, tour)
             best_length = after
         if after <= best_length + slack * (1.0 - done / iterations):
-            kept[:] = tour
-            kept_pos[:] = pos
+            put(kept, 0, tour)
+            put(kept_pos, 0, pos)
             length = after
         else:
-            tour[:] = kept
-            pos[:] = kept_pos
+            put(tour, 0, kept)
+            put(pos, 0, kept_pos)
     return best
 
 

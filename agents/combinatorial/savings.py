@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from agents.combinatorial.local_search import neighbours
 from agents.combinatorial.planner import Plan, Planner, Seen, joined
 from arena.errors import ArenaError
+from domains.combinatorial.compiled import put, turn
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -230,7 +231,7 @@ def _within(dist, row, size, i, j, epsilon) -> bool:  # type: ignore[no-untyped-
         x, y = row[i + step], row[j + step]
         if dist[u, v] + dist[x, y] - dist[u, x] - dist[v, y] < -epsilon:
             low, high = (min(i, j) + 1, max(i, j)) if step == 1 else (min(i, j), max(i, j) - 1)
-            row[low : high + 1] = row[low : high + 1][::-1].copy()
+            turn(row, low, high)
             return True
     for way in (1, -1):  # the stretch runs from i to the right, to the left
         for length in range(1, STRETCH + 1):
@@ -247,14 +248,14 @@ def _within(dist, row, size, i, j, epsilon) -> bool:  # type: ignore[no-untyped-
                 if dist[u, v] + dist[end, x] - dist[v, x] - removed < -epsilon:
                     piece = row[low : high + 1].copy()
                     if (way == 1) != (side == 1):  # i is to come first exactly where it goes to the right of j
-                        piece = piece[::-1].copy()
+                        turn(piece, 0, length - 1)
                     left = j if side == 1 else j - 1
                     if left > high:
-                        row[low : left - length + 1] = row[high + 1 : left + 1].copy()
-                        row[left - length + 1 : left + 1] = piece
+                        put(row, low, row[high + 1 : left + 1].copy())
+                        put(row, left - length + 1, piece)
                     else:
-                        row[left + 1 + length : high + 1] = row[left + 1 : low].copy()
-                        row[left + 1 : left + 1 + length] = piece
+                        put(row, left + 1 + length, row[left + 1 : low].copy())
+                        put(row, left + 1, piece)
                     return True
     return False
 
@@ -312,11 +313,11 @@ def _cross(one, m, p, x, two, k, q, y, turned, back) -> None:  # type: ignore[no
     """The exchange of `_delta`, made; m, k: customers of the routes. Rows end with the depot."""
     given, taken = one[p : p + x].copy(), two[q : q + y].copy()
     if turned:
-        given = given[::-1].copy()
+        turn(given, 0, x - 1)
     if back:
-        taken = taken[::-1].copy()
+        turn(taken, 0, y - 1)
     rest_one, rest_two = one[p + x : m + 2].copy(), two[q + y : k + 2].copy()
-    one[p : p + y] = taken
-    one[p + y : p + y + len(rest_one)] = rest_one
-    two[q : q + x] = given
-    two[q + x : q + x + len(rest_two)] = rest_two
+    put(one, p, taken)
+    put(one, p + y, rest_one)
+    put(two, q, given)
+    put(two, q + x, rest_two)

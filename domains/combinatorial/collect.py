@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from domains.combinatorial.compiled import put, turn, uniform
+
 from domains.combinatorial.distances import tolerance
 
 Floats = NDArray[np.float64]
@@ -44,24 +46,25 @@ def _search(dist: Floats, prize: Integers, limit: float, iterations: int, seed: 
     tour, inside, luck, factor = np.zeros(n, np.int64), np.zeros(n, np.bool_), np.array([seed], np.uint64), np.ones(n)
     inside[0] = True
     place, cost = np.zeros(n, np.int64), np.zeros(n)
-    size = _grow(dist, prize, factor, limit, tour, 1, inside, place, cost)
+    size = np.int64(1)  # a literal would be compiled for on its own
+    size = _grow(dist, prize, factor, limit, tour, size, inside, place, cost)
     _shorten(dist, tour, size)
     size = _grow(dist, prize, factor, limit, tour, size, inside, place, cost)
     best, best_size, best_prize, best_length = tour.copy(), size, prize[tour[:size]].sum(), _length(dist, tour, size)
     kept, kept_size = tour.copy(), size
     for done in range(iterations):
-        tour[:] = kept
+        put(tour, 0, kept)
         size = kept_size
         if size > 1:
-            drop = 1 + int(_uniform(luck) * min(size - 1.0, max(FEW, DROP * size)))
-            first = 1 + int(_uniform(luck) * (size - drop))
-            tour[first : size - drop] = tour[first + drop : size].copy()
+            drop = 1 + int(uniform(luck) * min(size - 1.0, max(FEW, DROP * size)))
+            first = 1 + int(uniform(luck) * (size - drop))
+            put(tour, first, tour[first + drop : size].copy())
             size -= drop
         inside[:] = False
         inside[tour[:size]] = True
-        spread = NOISE * _uniform(luck)
+        spread = NOISE * uniform(luck)
         for j in range(n):
-            factor[j] = np.exp(spread * (2.0 * _uniform(luck) - 1.0))
+            factor[j] = np.exp(spread * (2.0 * uniform(luck) - 1.0))
         _shorten(dist, tour, size)
         size = _grow(dist, prize, factor, limit, tour, size, inside, place, cost)
         factor[:] = 1.0
@@ -72,10 +75,10 @@ def _search(dist: Floats, prize: Integers, limit: float, iterations: int, seed: 
             size = _grow(dist, prize, factor, limit, tour, size, inside, place, cost)
         worth, length = prize[tour[:size]].sum(), _length(dist, tour, size)
         if worth > best_prize or (worth == best_prize and length < best_length):
-            best[:] = tour
+            put(best, 0, tour)
             best_size, best_prize, best_length = size, worth, length
         if worth >= best_prize * (1.0 - SLACK * (1.0 - done / iterations)):
-            kept[:] = tour
+            put(kept, 0, tour)
             kept_size = size
     return best[1:best_size]
 
@@ -160,10 +163,10 @@ def _swap(dist, prize, limit, tour, size, inside, place, cost) -> bool:  # type:
     if at == out - 1 or at == out or dist[before, chosen] + dist[chosen, after] <= cost[chosen] + dist[before, after]:
         tour[out] = chosen
     elif at < out:
-        tour[at + 2 : out + 1] = tour[at + 1 : out].copy()
+        put(tour, at + 2, tour[at + 1 : out].copy())
         tour[at + 1] = chosen
     else:
-        tour[out:at] = tour[out + 1 : at + 1].copy()
+        put(tour, out, tour[out + 1 : at + 1].copy())
         tour[at] = chosen
     return True
 
@@ -179,7 +182,7 @@ def _shorten(dist, tour, size) -> None:  # type: ignore[no-untyped-def]
             for j in range(i + 2, size):
                 c, d = tour[j], tour[j + 1 if j + 1 < size else 0]
                 if dist[a, c] + dist[b, d] - dist[a, b] - dist[c, d] < -epsilon:
-                    tour[i + 1 : j + 1] = tour[i + 1 : j + 1][::-1].copy()
+                    turn(tour, i + 1, j)
                     b = tour[i + 1]
                     better = True
         for length in range(1, 4):
@@ -193,23 +196,14 @@ def _shorten(dist, tour, size) -> None:  # type: ignore[no-untyped-def]
                     c, d = tour[j], tour[j + 1 if j + 1 < size else 0]
                     straight, turned = dist[c, first] + dist[last, d], dist[c, last] + dist[first, d]
                     if min(straight, turned) - dist[c, d] - removed < -epsilon:
-                        piece = tour[i : i + length].copy() if straight <= turned else tour[i : i + length][::-1].copy()
+                        piece = tour[i : i + length].copy()
+                        if turned < straight:
+                            turn(piece, 0, length - 1)
                         if j < i:
-                            tour[j + 1 + length : i + length] = tour[j + 1 : i].copy()
-                            tour[j + 1 : j + 1 + length] = piece
+                            put(tour, j + 1 + length, tour[j + 1 : i].copy())
+                            put(tour, j + 1, piece)
                         else:
-                            tour[i : j + 1 - length] = tour[i + length : j + 1].copy()
-                            tour[j + 1 - length : j + 1] = piece
+                            put(tour, i, tour[i + length : j + 1].copy())
+                            put(tour, j + 1 - length, piece)
                         better = True
                         break
-
-
-@njit(cache=True)
-def _uniform(luck: NDArray[np.uint64]) -> float:
-    """The next number in [0, 1): SplitMix64 (Steele, Lea and Flood 2014)."""
-    luck[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = luck[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return np.float64(z >> np.uint64(11)) * 2.0**-53

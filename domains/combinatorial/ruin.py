@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from domains.combinatorial.collect import _uniform
+from domains.combinatorial.compiled import put, uniform
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -67,16 +67,23 @@ def _search(dist: Floats, near: Integers, demand: Integers, capacity: int, itera
     for done in range(iterations):
         count, saved = _remove(dist, near, demand, after, before, route, load, size, out, touched, string, done, luck)
         found = cost - saved + _insert(dist, demand, capacity, out, count, after, before, route, load, size, place, keys, luck, blink)
-        if found < cost - heat * np.log(1.0 - _uniform(luck)):
+        if found < cost - heat * np.log(1.0 - uniform(luck)):
             cost = found
-            kept[0][:], kept[1][:], kept[2][:], kept[3][:], kept[4][:] = after, before, route, load, size
+            _keep(kept, (after, before, route, load, size))
             if cost < least - 1e-12 * mean:
                 least = cost
-                best[:] = after
+                put(best, 0, after)
         else:
-            after[:], before[:], route[:], load[:], size[:] = kept[0], kept[1], kept[2], kept[3], kept[4]
+            _keep((after, before, route, load, size), kept)
         heat *= cooling
     return best
+
+
+@njit(cache=True)
+def _keep(there, routes) -> None:  # type: ignore[no-untyped-def]
+    """Copy after, before, route, load and size."""
+    for k in range(5):
+        put(there[k], 0, routes[k])
 
 
 @njit(cache=True)
@@ -88,8 +95,8 @@ def _remove(dist, near, demand, after, before, route, load, size, out, touched, 
         routes += size[r] > 0
     longest = min(STRING, served / routes)
     most = 4.0 * REMOVED / (1.0 + longest) - 1.0
-    strings = int(1.0 + _uniform(luck) * most)
-    centre = 1 + int(_uniform(luck) * served)
+    strings = int(1.0 + uniform(luck) * most)
+    centre = 1 + int(uniform(luck) * served)
     count, saved, cut = 0, 0.0, 0
     for position in range(served):
         c = near[centre - 1, position]
@@ -99,7 +106,7 @@ def _remove(dist, near, demand, after, before, route, load, size, out, touched, 
         touched[r] = step
         cut += 1
         m = size[r]
-        length = int(1.0 + _uniform(luck) * min(longest, float(m)))
+        length = int(1.0 + uniform(luck) * min(longest, float(m)))
         node, at = after[n + r], 0
         for i in range(m):
             string[i] = node
@@ -107,14 +114,14 @@ def _remove(dist, near, demand, after, before, route, load, size, out, touched, 
                 at = i
             node = after[node]
         spared = 0
-        if length > 1 and length < m and _uniform(luck) < SPLIT:
+        if length > 1 and length < m and uniform(luck) < SPLIT:
             spared = 1
-            while length + spared < m and _uniform(luck) < DEPTH:
+            while length + spared < m and uniform(luck) < DEPTH:
                 spared += 1
         whole = length + spared
         low, high = max(0, at - whole + 1), min(at, m - whole)
-        first = low + int(_uniform(luck) * (high - low + 1))
-        skip = first + 1 + int(_uniform(luck) * (length - 1)) if spared else m
+        first = low + int(uniform(luck) * (high - low + 1))
+        skip = first + 1 + int(uniform(luck) * (length - 1)) if spared else m
         for i in range(first, first + whole):
             node = string[i]
             if skip <= i < skip + spared:
@@ -137,11 +144,11 @@ def _remove(dist, near, demand, after, before, route, load, size, out, touched, 
 def _insert(dist, demand, capacity, out, count, after, before, route, load, size, place, keys, luck, blink):  # type: ignore[no-untyped-def]
     """Put the first `count` customers of `out` into their cheapest places: how much longer the routes became. place: scratch, routes in use."""
     n, longer = len(dist), 0.0
-    draw = _uniform(luck)
+    draw = uniform(luck)
     for i in range(count):
         c = out[i]
         if draw < ORDERS[0]:
-            keys[i] = _uniform(luck)
+            keys[i] = uniform(luck)
         elif draw < ORDERS[1]:
             keys[i] = -demand[c]
         elif draw < ORDERS[2]:
@@ -205,4 +212,4 @@ def _insert(dist, demand, capacity, out, count, after, before, route, load, size
 @njit(cache=True)
 def _gap(luck: NDArray[np.uint64]) -> int:
     """Places looked at before the next one that is overlooked."""
-    return int(np.log(1.0 - _uniform(luck)) / np.log(1.0 - BLINK))
+    return int(np.log(1.0 - uniform(luck)) / np.log(1.0 - BLINK))
