@@ -28,6 +28,8 @@ def improve(net: BqNet, instances: Given, found: Rest, rounds: int, seeds: Tenso
     now = whole(instances)
     now.order, now.via = found.order.clone(), found.via.clone()
     most = min(now.order.shape[1], LONGEST)
+    if not most:  # nothing is in reach
+        return now
     for step in range(rounds):
         shared = float(uniforms(stream_key("bq-search"), torch.zeros(1, dtype=torch.int64), step, 1))
         size = min(most, 2 + int(shared * (most - 1)))

@@ -134,10 +134,16 @@ class Planner(Agent):
 
 
 def read(problem: str, obs: Observation, seeds: Integers, rows: NDArray[np.bool_]) -> Seen:
-    """The instances of the chosen rows [B] bool, without the padding behind the last node that can be chosen in any of them."""
+    """The instances of the chosen rows [B] bool, without the padding behind the last node that can be chosen in any of them.
+
+    Raises ArenaError `data.mixed` for tours and routes of several sizes: a plan holds every node of its row.
+    """
     mask = obs["action_mask"].bool().numpy(force=True)[rows]
     legal = mask.reshape(len(mask), -1, 2).any(2) if problem == "cvrp" else mask
     n = 1 + int(np.flatnonzero(legal.any(0)).max(initial=0))
+    if problem not in ("op", "kp") and (legal != legal[:1]).any():
+        sizes = ", ".join(map(str, sorted(set((1 + legal.sum(1)).tolist()))))
+        raise ArenaError("data.mixed", f"one batch of {problem} instances of {sizes} nodes", "give those of each size in a batch of its own")
     none = np.zeros((len(mask), 0))
 
     def column(name: str) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from domains.combinatorial.distances import distance
+from domains.combinatorial.distances import apart, distance
 
 if TYPE_CHECKING:
     from domains.combinatorial.kernel import Instances
@@ -50,12 +50,18 @@ def evaluate(problem: str, scenario: Instances, order: Tensor, via: Tensor | Non
     routes = torch.ones_like(scenario.size)
     if problem == "cvrp":
         later = through.clone()
-        later[:, 0] = False  # the first customer is reached from the depot either way
+        later[:, :1] = False  # the first customer is reached from the depot either way
         route = later.long().cumsum(1)
         load = torch.zeros_like(route).scatter_add(1, route, torch.where(chosen, scenario.demand.gather(1, node), 0))
         feasible = feasible & (load <= scenario.capacity[:, None]).all(1)
         routes = later.sum(1) + chosen.any(1)
     return Evaluation(length, length, feasible, routes)
+
+
+def gap(found: Tensor, best: Tensor, maximise: bool) -> Tensor:
+    """[B] %, how much worse costs (or values) are than the best known; 0 where they agree, also where both are 0."""
+    worse = best - found if maximise else found - best
+    return torch.where(worse == 0, 0.0, 100.0 * worse / best.abs().clamp(min=1e-300))
 
 
 def _width(scenario: Instances) -> int:
@@ -64,6 +70,8 @@ def _width(scenario: Instances) -> int:
 
 def _length(scenario: Instances, node: Tensor, chosen: Tensor, through: Tensor) -> Tensor:
     """[B] the closed way from node 0 along the chosen nodes, by way of node 0 where `through` says so."""
+    if not node.shape[1]:  # one node, or none in reach of a planner's cut: nowhere to go
+        return torch.zeros(len(node), dtype=torch.float64, device=node.device)
     home = torch.zeros_like(node[:, :1])
     last = torch.where(chosen, torch.arange(node.shape[1], device=node.device), -1).amax(1)  # position of the last choice
     before, here = torch.cat((home, node[:, :-1]), 1), node
@@ -74,7 +82,7 @@ def _length(scenario: Instances, node: Tensor, chosen: Tensor, through: Tensor) 
             rows = torch.arange(len(a), device=a.device)[:, None]
             return scenario.matrix[rows, a, b]
         first, second = (scenario.coords.gather(1, ends[..., None].expand(-1, -1, 2)) for ends in (a, b))
-        return distance(scenario.metric, first, second)
+        return apart(distance(scenario.metric, first, second), a, b)
 
     zero = torch.zeros_like(node)
     direct = edge(before, here)

@@ -25,7 +25,11 @@ def nint(x: Tensor) -> Tensor:
 
 
 def measure(metric: str, a: Tensor, b: Tensor) -> Tensor:
-    """[...] float64, the distance between points a and b [..., 2] float64 under one of METRICS. GEO: a point's first column is its latitude."""
+    """[...] float64, the distance between points a and b [..., 2] float64 under one of METRICS.
+
+    GEO: a point's first column is its latitude; two nodes at one point are 1 apart (ali535 has such), so what a node is from itself, 0, is the
+    caller's to say: `apart`.
+    """
     if metric == "GEO":
         return _geo(a, b)
     x, y = (a - b).abs().unbind(-1)
@@ -55,8 +59,12 @@ def _geo(a: Tensor, b: Tensor) -> Tensor:
     (lat_a, lon_a), (lat_b, lon_b) = radians[0].unbind(-1), radians[1].unbind(-1)
     q1, q2, q3 = torch.cos(lon_a - lon_b), torch.cos(lat_a - lat_b), torch.cos(lat_a + lat_b)
     arc = torch.acos((0.5 * ((1.0 + q1) * q2 - (1.0 - q1) * q3)).clamp(-1.0, 1.0))
-    same = (a == b).all(-1)
-    return torch.where(same, 0.0, torch.trunc(EARTH * arc + 1.0))
+    return torch.trunc(EARTH * arc + 1.0)
+
+
+def apart(found: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Distances `found` between nodes of indices a and b, 0 where they are the same node."""
+    return torch.where(a == b, 0.0, found)
 
 
 def distance(metric: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -72,8 +80,9 @@ def distance(metric: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def matrix(metric: str, coords: Tensor) -> Tensor:
-    """[..., n, n] all distances between points [..., n, 2]."""
-    return measure(metric, coords.unsqueeze(-2), coords.unsqueeze(-3))
+    """[..., n, n] all distances between points [..., n, 2]; diagonal 0."""
+    nodes = torch.arange(coords.shape[-2], device=coords.device)
+    return apart(measure(metric, coords.unsqueeze(-2), coords.unsqueeze(-3)), nodes[:, None], nodes)
 
 
 def unit_square(coords: Tensor) -> Tensor:

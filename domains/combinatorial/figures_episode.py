@@ -135,9 +135,9 @@ def percent(gap: float) -> str:
 def _title(problem: str, scenario: Instances, found: Solution, best_name: str, name: str) -> tuple[str, ...]:
     best, more = float(scenario.best), problem in MAXIMISED
     worse = best - found.cost if more else found.cost - best
-    gap = 100 * worse / max(abs(best), 1e-300) if worse else 0.0
-    beaten = f"{percent(-gap)} better" if gap < -1e-3 else f"gap {percent(gap)}"
-    first = f"{'value' if more else 'cost'} {number(found.cost)}, {best_name} {number(best)}: {beaten}"
+    gap = 100 * worse / abs(best) if best else 0.0
+    beaten = "" if worse and not best else f": {percent(-gap)} better" if gap < -1e-3 else f": gap {percent(gap)}"
+    first = f"{'value' if more else 'cost'} {number(found.cost)}, {best_name} {number(best)}{beaten}"
     size, visited = int(scenario.size), len(found.nodes)
     second = {
         "tsp": f"{size} nodes", "atsp": f"{size} nodes",

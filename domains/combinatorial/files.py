@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -89,17 +89,17 @@ def check_folder(folder: Path) -> list[FileReport]:
                 lists[path.parent] = _list(path)
                 reports[path] = FileReport(path, "best known", True, len(lists[path.parent]), "best known values")
             except ArenaError as error:
-                reports[path] = FileReport(path, "best known", False, 0, error.message)
+                reports[path] = FileReport(path, "best known", False, 0, f"{error.message}; {error.hint}")
 
-    def known(path: Path) -> Known | None:
-        above = [place for place in path.parents if place == folder or folder in place.parents]
-        return next((lists[place][stem(path)] for place in above if stem(path) in lists.get(place, ())), best_known().get(stem(path)))
+    def known(instance: Path) -> Known | None:
+        above, name = [place for place in instance.parents if place == folder or folder in place.parents], stem(instance)
+        return next((lists[place][name] for place in above if name in lists.get(place, ())), best_known().get(name))
 
-    return [reports.get(path) or _report(path, known(path)) for path in files]
+    return [reports.get(path) or _report(path, known) for path in files]
 
 
-def _report(path: Path, known: Known | None) -> FileReport:
-    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+def _report(path: Path, known: Callable[[Path], Known | None]) -> FileReport:
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     kind = KINDS.get(suffix, "other")
     if kind == "other" or (kind == "batch" and path.suffix == ".gz"):
         return FileReport(path, "other", True, 0, "no instance or solution; ignored")
@@ -112,15 +112,15 @@ def _report(path: Path, known: Known | None) -> FileReport:
             return _solution(path, kind, known)
         raw = read(path)
     except ArenaError as error:
-        return FileReport(path, kind, False, 0, error.message)
+        return FileReport(path, kind, False, 0, f"{error.message}; {error.hint}")
     limit = f", capacity {raw.capacity}" if raw.capacity is not None else f", budget {raw.budget:g}" if raw.budget is not None else ""
     distances = "explicit" if raw.metric == "EXPLICIT" else "EUC_2D unrounded" if raw.metric == "euclid" else raw.metric
-    best = f"; {known.status}: {known.value:.10g}" if known else ""
+    best = f"; {fact.status}: {fact.value:.10g}" if (fact := known(path)) else ""
     return FileReport(path, kind, True, raw.n, "; ".join([f"{distances} distances{limit}{best}", *raw.warnings]))
 
 
-def _solution(path: Path, kind: str, known: Known | None) -> FileReport:
-    instance = next((other for other in _named(path.parent, stem(path)) if other.is_file()), None)
+def _solution(path: Path, kind: str, known: Callable[[Path], Known | None]) -> FileReport:
+    instance = next((other for name in _names(path) for other in _named(path.parent, name) if other.is_file()), None)
     if instance is None:
         text_of(path)
         return FileReport(path, kind, False, 0, f"{path}: no instance {stem(path)} beside it to check against")
@@ -130,7 +130,7 @@ def _solution(path: Path, kind: str, known: Known | None) -> FileReport:
         value = check_solution(raw, found.routes, found.stated, found.slack)
     except ArenaError as error:
         return FileReport(path, kind, False, _visited(raw, found), f"{path}: {error.message.removeprefix(f'{raw.name}: ')}; {error.hint}")
-    ok, said = _judged(raw, value, known, ".opt." in path.name)
+    ok, said = _judged(raw, value, known(instance), ".opt." in path.name)
     routes = f" with {len(found.routes)} routes" if raw.problem == "cvrp" else ""
     return FileReport(path, kind, ok, _visited(raw, found), f"{'score' if raw.problem == 'op' else 'cost'} {value:.10g}{routes}{said}")
 
@@ -146,7 +146,8 @@ def _judged(raw: RawInstance, value: float, known: Known | None, named_optimal: 
         return False, f" is better than the optimum {known.value:.10g}: another instance, or another rounding"
     if better:
         return True, f" beats the best known {known.value:.10g}"
-    gap = f"{100 * abs(value - known.value) / known.value:.3g} % off {known.value:.10g} ({known.status})"
+    share = f"{100 * abs(value - known.value) / abs(known.value):.3g} % " if known.value else ""
+    gap = f"{share}off {known.value:.10g} ({known.status})"
     return (False, f", called optimal, is {gap}") if named_optimal else (True, f", {gap}")
 
 
@@ -194,6 +195,15 @@ def _list(path: Path) -> dict[str, Known]:
 def _named(folder: Path, name: str) -> Iterable[Path]:
     """Where the instance of that name may lie in a folder."""
     return (folder / f"{name}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz"))
+
+
+def _names(path: Path) -> Iterable[str]:
+    """What the instance of a file may be called: NAME for NAME.AGENT.sol too, as `arena solve` writes it."""
+    name = stem(path)
+    yield name
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
 
 
 def _visited(raw: RawInstance, solution: Solution) -> int:

@@ -24,8 +24,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from arena.domain import Domain, Metric, Mode, Outcome, Record, Role
-from domains.combinatorial.checker import evaluate
-from domains.combinatorial.distances import METRICS, distance, measure
+from domains.combinatorial.checker import evaluate, gap
+from domains.combinatorial.distances import METRICS, apart, distance, measure
 from domains.combinatorial.loops import advance
 
 Array = np.ndarray[Any, Any]
@@ -209,11 +209,9 @@ class Combinatorial(Domain):
     def metrics(self, scenario: Instances, state: Partial) -> dict[str, Tensor]:
         """What the solution so far is worth, recomputed in float64 from the order of the nodes by a checker that shares no code with `step`."""
         found = evaluate(self.problem, scenario, state.order, state.via)
-        worse = scenario.best - found.cost if self.maximise else found.cost - scenario.best
-        gap = 100.0 * worse / scenario.best.abs().clamp(min=1e-300)
-        gap = torch.where(worse == 0, 0.0, gap)
-        report = {"gap": gap, "value" if self.maximise else "cost": found.cost, "feasible": found.feasible.double()}
-        report["optimal"] = ((gap < OPTIMAL) & found.feasible).double()
+        worse = gap(found.cost, scenario.best, self.maximise)
+        report = {"gap": worse, "value" if self.maximise else "cost": found.cost, "feasible": found.feasible.double()}
+        report["optimal"] = ((worse < OPTIMAL) & found.feasible).double()
         if self.problem == "cvrp":
             report["routes"] = found.routes.double()
         if self.problem == "op":
@@ -245,7 +243,7 @@ class Combinatorial(Domain):
         rows = torch.arange(len(a), device=a.device)
         if self.explicit:
             return scenario.matrix[rows, a, b]
-        return self._distance(scenario, scenario.coords[rows, a], scenario.coords[rows, b])
+        return apart(self._distance(scenario, scenario.coords[rows, a], scenario.coords[rows, b]), a, b)
 
     def _distance(self, scenario: Instances, a: Tensor, b: Tensor) -> Tensor:
         """[B, ...] float64, the distance between points [B, ..., 2]."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arena.task import Task, Vector
-from domains.combinatorial.checker import evaluate
+from domains.combinatorial.checker import evaluate, gap
 from domains.combinatorial.distances import distance
 from domains.combinatorial.kernel import Combinatorial, Instances, Partial
 
@@ -82,8 +82,7 @@ def references(task: Task) -> dict[str, Vector]:
         else:
             state = textbook(domain, part)  # type: ignore[arg-type]
             value = evaluate(domain.problem, part, state.order, state.via).cost  # type: ignore[arg-type]
-        worse = part.best - value if domain.maximise else value - part.best  # type: ignore[attr-defined]
-        zero.append(100.0 * worse / part.best)  # type: ignore[attr-defined]
+        zero.append(gap(value, part.best, domain.maximise))  # type: ignore[attr-defined]
     return {
         "ref0": torch.cat(zero).numpy(),
         "ref1": np.zeros(task.n),

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from arena.errors import ArenaError
-from domains.combinatorial.distances import measure, tolerance
+from domains.combinatorial.distances import apart, measure, tolerance
 from domains.combinatorial.texts import bad, text_of
 from domains.combinatorial.tsplib import RawInstance
 
@@ -43,7 +43,7 @@ def read_solution(path: Path, raw: RawInstance) -> Solution:
     Whether it solves the instance is said by `check_solution`; here numbers must only be those of nodes.
     """
     text = text_of(path)
-    if any(line.split(":")[0].strip().upper() in SEQUENCES for line in text.splitlines()):
+    if any(line.split(":")[0].strip().upper() in SEQUENCES for line in text.split("\n")):
         return _tour(path, text, raw)
     return _sol(path, text, raw)
 
@@ -82,7 +82,7 @@ def check_solution(raw: RawInstance, routes: Sequence[Sequence[int]], stated: fl
         if walked > raw.budget + tolerance(raw.budget):
             raise _wrong(raw, f"the tour is {_shown(walked)} long, the budget is {_shown(raw.budget)}", _rounding(raw))
         found, what = float(raw.prize[[0, *(node for route in routes for node in route)]].sum()), "collect"
-    if stated is not None and abs(found - stated) > slack + 1e-9 * abs(found):
+    if stated is not None and not abs(found - stated) <= slack + 1e-9 * abs(found):  # also where it is no number
         said = f"the file says {_shown(stated)}, the routes {what} {_shown(found)}"
         raise _wrong(raw, said, "correct the file's number" if raw.prize is not None else f"{_rounding(raw, routes)}: correct the file's number")
     return found
@@ -96,7 +96,7 @@ def length(raw: RawInstance, routes: Sequence[Sequence[int]]) -> float:
         return float(raw.matrix[a, b].sum())
     assert raw.coords is not None
     points = torch.from_numpy(raw.coords)
-    return float(measure(raw.metric, points[a], points[b]).sum())
+    return float(apart(measure(raw.metric, points[a], points[b]), *map(torch.from_numpy, (a, b))).sum())
 
 
 def kernel_form(routes: Sequence[Sequence[int]], width: int) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
@@ -128,7 +128,7 @@ def _sol(path: Path, text: str, raw: RawInstance) -> Solution:
     routes: list[tuple[int, ...]] = []
     found: list[int] = []
     stated: tuple[float, float] | None = None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if match := ROUTE.fullmatch(line.strip()):
             customers = [_integer(path, number, word) for word in match[2].split()]
             if depot in customers:
@@ -156,7 +156,7 @@ def _tour(path: Path, text: str, raw: RawInstance) -> Solution:
     ids: list[tuple[int, int]] = []  # line, id
     stated: tuple[float, float] | None = None
     reading = ended = False
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         words = line.split()
         key = words[0].rstrip(":").upper() if words else ""
         if key in SEQUENCES:
@@ -187,6 +187,8 @@ def _tour(path: Path, text: str, raw: RawInstance) -> Solution:
         nodes.pop()  # some list the depot at both ends
     if 0 not in nodes:
         raise bad(path, f"the tour does not visit node {raw.ids[0]}", "every tour passes it: in an op it is the depot")
+    if nodes.count(0) > 1:
+        raise bad(path, f"the tour visits node {raw.ids[0]} {nodes.count(0)} times", "list each node once: a tour closes by itself")
     start = nodes.index(0)
     return Solution((tuple(nodes[start + 1 :] + nodes[:start]),), *(stated or (None, 0.0)))
 

@@ -72,11 +72,11 @@ class Solved:
 
     @property
     def gap(self) -> float | None:
-        """% worse than the best known; negative where that is beaten."""
+        """% worse than the best known; negative where that is beaten. None where nobody knows one, or a share of 0 would be told."""
         if self.value is None or self.task.value is None:
             return None
         worse = self.task.value - self.value if self.maximised else self.value - self.task.value
-        return 100 * worse / abs(self.task.value) if worse else 0.0
+        return 0.0 if not worse else 100 * worse / abs(self.task.value) if self.task.value else None
 
     @property
     def maximised(self) -> bool:
@@ -165,7 +165,7 @@ def _best(path: Path, raw: RawInstance, given: bool) -> tuple[Routes | None, flo
         if found is not None:
             return found[0], check_solution(raw, found[0]), found[1], ()
     except ArenaError as error:
-        wrong = (f"the solution file beside it is not used: {error.message}",)
+        wrong = (f"the solution file beside it is not used: {error.message}; {error.hint}",)
     listed = best_known().get(raw.name)
     if listed is None or (given and read(path).rounding != raw.rounding):
         return None, None, "", wrong

@@ -66,7 +66,7 @@ def pyvrp_orienteering(matrix: ArrayLike, prize: Integers, budget: float, iterat
     One unit of prize outweighs all of the budget. Distances that are not whole are rounded up, the budget down: what fits in integers fits.
     """
     lengths, unit = in_integers(matrix, VRP_MOST, up=True)
-    limit = int(np.floor(budget * unit))
+    limit = int(min(np.floor(budget * unit), len(lengths) * lengths.max()))  # no tour is longer
     near = np.flatnonzero(lengths[0] + lengths[:, 0] <= limit)  # node 0 and what can be reached at all
     if len(near) < 2:
         return np.zeros(0, np.int64)

@@ -27,6 +27,7 @@ EXPECTED = "wanted are TSPLIB (.tsp, .atsp), CVRPLIB (.vrp) or OPLib (.oplib) te
 UNROUNDED = re.compile(r"(cmt|golden|li|tai)[_-]?\d", re.IGNORECASE)  # CVRP sets whose EUC_2D means unrounded distances
 LARGEST = 1 << 29  # bytes of an unpacked file
 EXACT = 2.0**53  # float64 holds the integers up to it
+SCALED = "; multiply fractions by one number, demands and capacity together"
 SQUARE = ("FULL_MATRIX",)
 UPPER = ("UPPER_ROW", "LOWER_COL", "UPPER_DIAG_ROW", "LOWER_DIAG_COL")  # read in the order of the upper triangle's rows
 LOWER = ("LOWER_ROW", "UPPER_COL", "LOWER_DIAG_ROW", "UPPER_DIAG_COL")
@@ -46,7 +47,6 @@ KEYS |= {"DISTANCE", "SERVICE_TIME", "VEHICLES", "COST_LIMIT"}
 def stem(path: Path) -> str:
     """Name of the instance a file is about: a280 for a280.tsp, a280.tsp.gz, a280.opt.tour."""
     return re.sub(r"(\.opt)?\.(tsp|atsp|vrp|oplib|tour|sol|npz)(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Text:
 
     def _parse(self, text: str) -> None:
         section: Section | None = None
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             words = line.split()
             if not words:
                 continue
@@ -97,6 +97,8 @@ class Text:
                 if first in self.sections:
                     self.fail(f"{first} comes twice", "keep one", number)
                 section = self.sections[first] = Section(number)
+                if beside := line.strip()[len(words[0]) :].lstrip(" \t:"):
+                    section.rows.append((number, beside))
             else:
                 key, colon, value = (part.strip() for part in line.partition(":"))
                 if not colon or " " in key:
@@ -131,17 +133,17 @@ class Text:
     def integer(self, key: str) -> int:
         found = self.number(key)
         if not found.is_integer() or abs(found) > EXACT:
-            self.fail(f"{key} is {self.value(key)}", "give a whole number; scale demands and capacity together where they are fractions", key)
+            self.fail(f"{key} is {self.value(key)}", f"give a whole number{SCALED if key == 'CAPACITY' else ''}", key)
         return int(found)
 
     def problem(self) -> Problem:
         name = (self.value("TYPE").split() or [""])[0].upper()
-        suffix = Path(self.path.name.removesuffix(".gz")).suffix.lower()
+        suffix = Path(self.path.name.lower().removesuffix(".gz")).suffix
         if not name and suffix in SUFFIXES:
             self.warnings.append(f"no TYPE; taken for {SUFFIXES[suffix]} by its name")
             name = SUFFIXES[suffix].upper()
         if name == "TOUR":
-            self.fail("is a tour, no instance", "read it with its instance: solutions.read_solution", "TYPE", "data.unsupported")
+            self.fail("is a tour, no instance", "give its instance: NAME.tour is read where it lies beside NAME.tsp", "TYPE", "data.unsupported")
         if name.lower() not in SUFFIXES.values():
             self.fail(f"TYPE is {name or 'not given'}", "played are TSP, ATSP, CVRP and OP", "TYPE", "data.unsupported")
         return name.lower()  # type: ignore[return-value]
@@ -251,9 +253,9 @@ class Text:
 
 
 def text_of(path: Path) -> str:
-    """The text of a file, plain or gzipped, UTF-8 or Latin-1. Raises ArenaError."""
+    """The text of a file, plain or gzipped, UTF-8 or Latin-1; lines end in \\n alone, and no Ctrl-Z of DOS is left. Raises ArenaError."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
         raise ArenaError("data.missing", f"there is no file {path}", EXPECTED) from error
@@ -265,6 +267,7 @@ def text_of(path: Path) -> str:
         raise bad(path, f"is larger than {LARGEST:,} bytes", "that is no instance of these libraries")
     if b"\0" in content:
         raise bad(path, "is no text file", EXPECTED)
+    content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").rstrip(b"\x1a")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -283,7 +286,7 @@ def whole(values: Any, name: str, where: str) -> NDArray[np.int64]:
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
         said = f"{where}: {name}{f' of node {at + 1}' if found.ndim else ''} is {np.atleast_1d(found)[at]:g}"
-        raise ArenaError("data.format", said, "give whole numbers; scale demands and capacity together where they are fractions")
+        raise ArenaError("data.format", said, f"give whole numbers{SCALED}")
     return found.astype(np.int64)
 
 

@@ -16,9 +16,10 @@ from arena.errors import ArenaError
 from domains.combinatorial.distances import EUCLID, METRICS
 from domains.combinatorial.kernel import Instances
 from domains.combinatorial.scenarios import instances
-from domains.combinatorial.texts import EXPECTED, LARGEST, Numbers, Problem, Rounding, Text, bad, cleared, stem, whole
+from domains.combinatorial.texts import EXACT, EXPECTED, LARGEST, Numbers, Problem, Rounding, Text, bad, cleared, stem, whole
 
 LONGEST = 2**15 - 1  # nodes: the kernel keeps their order in int16
+COARSE = 5.0  # extent of an instance whose rounded distances are a handful of numbers
 LEAST: dict[Problem, int] = {"tsp": 3, "atsp": 3, "cvrp": 2, "op": 2}  # nodes, the depot included
 
 
@@ -60,6 +61,9 @@ def read(path: Path, rounding: Rounding | None = None) -> RawInstance:
         text.fail(f"DIMENSION is {n}", f"a {problem} has at least {LEAST[problem]} nodes", "DIMENSION")
     metric, rounding = text.metric(problem, rounding)
     explicit = metric == "EXPLICIT"
+    if problem == "atsp" and not explicit:
+        text.warnings.append(f"TYPE is ATSP, but {metric} distances are the same both ways: played as tsp")
+        problem = "tsp"
     points, drawn = (text.table(name, n, 3) if name in text.sections else None for name in ("NODE_COORD_SECTION", "DISPLAY_DATA_SECTION"))
     matrix = text.matrix(n) if explicit else None
     if points is None and not explicit:
@@ -167,7 +171,9 @@ def instances_of(raws: Sequence[RawInstance], n: int | None = None) -> Instances
     ((_, explicit),) = kinds
     longest = max(raw.n for raw in raws)
     width = n or longest
-    if width < longest or width > LONGEST:
+    if longest > LONGEST:
+        raise ArenaError("data.size", f"{max(raws, key=lambda raw: raw.n).name} has {longest} nodes", f"at most {LONGEST} can be played")
+    if not longest <= width <= LONGEST:
         raise ArenaError("data.size", f"an instance of {longest} nodes in a batch of width {width}", f"use at least {longest}, at most {LONGEST}")
 
     def padded(name: str, dims: int = 1) -> NDArray[Any] | None:
@@ -213,7 +219,7 @@ def _warnings(raw: RawInstance, where: str) -> list[str]:
 
     notes = []
     if raw.coords is not None:
-        refuse(~np.isfinite(raw.coords), "coordinate {value} of {nodes}", "give finite numbers", raw.coords)
+        refuse(~(np.abs(raw.coords) <= EXACT), "coordinate {value} of {nodes}", "give finite numbers, below 2^53", raw.coords)
         if raw.metric == "GEO":
             limit = np.array([90.0, 180.0])
             hint = "GEO wants latitude (-90..90) first, then longitude (-180..180), in degrees.minutes: are the columns swapped?"
@@ -222,6 +228,9 @@ def _warnings(raw: RawInstance, where: str) -> list[str]:
                 notes.append("GEO coordinates with more than 59 minutes: they look like decimal degrees, TSPLIB means degrees.minutes")
         if (raw.coords == raw.coords[0]).all():
             notes.append("all nodes lie at one point")
+        elif raw.metric not in ("euclid", "GEO") and (across := float(np.ptp(raw.coords, axis=0).max())) < COARSE:
+            wide = f"the nodes lie within {across:.3g} of each other and distances are rounded to whole numbers"
+            notes.append(f"{wide}: most is lost; multiply the coordinates, or read EUC_2D with rounding none")
     if raw.matrix is not None:
         refuse(~np.isfinite(raw.matrix), "distance {value} between {nodes}", "give finite numbers", raw.matrix)
         refuse(raw.matrix < 0, "distance {value} between {nodes}", "distances must not be negative", raw.matrix)
@@ -237,7 +246,7 @@ def _warnings(raw: RawInstance, where: str) -> list[str]:
         hint = f"no vehicle of capacity {raw.capacity} can serve it: split the customer or raise CAPACITY"
         refuse(raw.demand > raw.capacity, "demand {value} of {nodes} exceeds the capacity", hint, raw.demand)
     if raw.prize is not None and raw.budget is not None:
-        if not raw.budget >= 0:
-            raise ArenaError("data.format", f"{where}: COST_LIMIT is {raw.budget:g}", "the tour's limit must be 0 or more")
+        if not 0 <= raw.budget <= EXACT:
+            raise ArenaError("data.format", f"{where}: COST_LIMIT is {raw.budget:g}", "the tour's limit must be 0 or more, and finite")
         refuse(raw.prize < 0, "score {value} of {nodes}", "scores must not be negative", raw.prize)
     return notes

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.combinatorial.bq_nco import BqNco
 from agents.combinatorial.orienteering import IteratedInsertion, PrizeInsertion
 from agents.combinatorial.textbook import Textbook
 from arena.rollout import players, rollout
@@ -111,3 +112,13 @@ def test_a_prize_whose_square_is_no_integer_still_counts():
     points = arrays["coords"][0]
     arrays["prize"][0, 1 + np.argmin(((points[1:] - points[0]) ** 2).sum(-1))] = 2**40  # of the node nearest to the depot
     assert played(PrizeInsertion(), arrays)[0] >= 2**40
+
+
+def test_a_budget_longer_than_any_tour_is_no_larger_number_for_pyvrp():
+    assert sorted(pyvrp_orienteering(1.0 - np.eye(5), np.ones(5, np.int64), 2.0**53, 5).tolist()) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("how", [{}, {"decode": "beam", "augment": 8, "search": 3}])
+def test_the_network_stays_at_home_where_nothing_can_be_reached(how):
+    arrays = {name: values[:1] for name, values in drawn("op", 20, range(1)).items()}
+    assert played(BqNco(**how), {**arrays, "budget": np.array([1e-6])}).tolist() == [0]

@@ -114,6 +114,12 @@ def test_who_sees_places_refuses_a_matrix(make, problem):
     assert caught.value.code == "agent.incompatible"
 
 
+def test_tours_of_two_sizes_in_one_batch_are_refused():
+    obs = {"nodes": torch.zeros(2, 4, 2), "action_mask": torch.tensor([[False, True, True, True], [False, True, True, False]])}
+    with pytest.raises(ArenaError, match="one batch of tsp instances of 3, 4 nodes"):
+        read("tsp", obs, np.zeros(2, np.int64), np.ones(2, bool))
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_what_the_planner_reads_is_the_instance(problem):
     domain, scenario = world(problem, padding=4)

@@ -72,6 +72,7 @@ def test_solutions_are_measured_against_the_instance_beside_them(tmp_path):
         b_sol="Route #1: 1 2\nRoute #2: 3\nCost 54\n",
         c_oplib=OP,
         c_sol="Route #1: 1\nScore 4\n",
+        a_me_tour=TOUR.format("1 2 3 4"),  # as `arena solve` names it
         d_tour=TOUR.format("1 2 3"),
         notes_md="# mine",
         best_known_csv="instance,best_known,status\na,40,optimal\nb,50,\nc,4,EA4OP heuristic\n",
@@ -83,6 +84,7 @@ def test_solutions_are_measured_against_the_instance_beside_them(tmp_path):
     assert reports["a.tour"] == ("tour", True, 4, "cost 48, 20 % off 40 (optimal)")
     assert reports["b.sol"] == ("solution", True, 3, "cost 54 with 2 routes, 8 % off 50 (best known)")
     assert reports["c.sol"] == ("solution", True, 2, "score 4, EA4OP heuristic")
+    assert reports["a.me.tour"] == ("tour", True, 4, "cost 40, optimal")
     assert not reports["d.tour"][1] and "no instance d beside it" in reports["d.tour"][3]
     assert reports["notes.md"] == ("other", True, 0, "no instance or solution; ignored") and reports["best_known.csv"][:3] == ("best known", True, 3)
 
@@ -90,7 +92,7 @@ def test_solutions_are_measured_against_the_instance_beside_them(tmp_path):
 @pytest.mark.parametrize(
     ("files", "name", "said"),
     [
-        ({"a_tsp": SQUARE.replace("3 10 10", "3 10 ten")}, "a.tsp", "line 7: 'ten'"),
+        ({"a_tsp": SQUARE.replace("3 10 10", "3 10 ten")}, "a.tsp", "line 7: 'ten' in NODE_COORD_SECTION is no number; correct the line"),
         ({"a_tsp": SQUARE.replace("3 10 10", "3 10 ten"), "a_tour": TOUR.format("1 2 3 4")}, "a.tour", "line 7: 'ten'"),
         ({"a_tsp": SQUARE, "a_tour": TOUR.format("1 2 3")}, "a.tour", "node 4 is not visited"),
         ({"a_tsp": SQUARE, "a_opt_tour": TOUR.format("1 3 2 4"), "best_known_csv": "instance,best_known\na,40"}, "a.opt.tour", "optimal, is 20 %"),

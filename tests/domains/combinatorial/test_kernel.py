@@ -15,9 +15,11 @@ from combinatorial_worlds import KINDS, PATHS, SEEDS, ByHand, small, walk, world
 from hypothesis import given, settings
 
 from domains.combinatorial.checker import evaluate
-from domains.combinatorial.distances import METRICS
+from domains.combinatorial.distances import METRICS, matrix
 from domains.combinatorial.kernel import Combinatorial
 from domains.combinatorial.scenarios import instances
+from domains.combinatorial.solutions import check_solution
+from domains.combinatorial.tsplib import RawInstance
 
 DATA = Path(os.environ.get("ARENA_DATA", Path(__file__).parents[4] / "shared" / "data")) / "combinatorial"
 
@@ -239,3 +241,27 @@ def test_rounded_distances_are_integers_at_every_step_and_rows_may_differ_in_met
     reward = torch.stack([outcome.reward[:, 0] for outcome in outcomes])
     assert torch.equal(reward[:, 1:], reward[:, 1:].round()) and not torch.equal(reward[:, 0], reward[:, 0].round())
     assert torch.equal(-reward.sum(0)[1:], domain.metrics(scenario, states[-1])["cost"][1:])
+
+
+def test_of_two_nodes_at_one_place_on_the_earth_the_distance_is_1():
+    """TSPLIB's own formula; ali535 has 29 such nodes and its optimum, 202339, counts them. What a node is from itself is 0."""
+    coords = np.full((1, 3, 2), 7.3)
+    scenario = instances(coords=coords, metric=METRICS.index("GEO"), demand=np.array([[0, 1, 1]]), capacity=2, best=3.0)
+    domain = Combinatorial("cvrp", 3, metrics=True)
+    state, first = domain.step(scenario, domain.reset(scenario), torch.tensor([3]))  # by way of the depot, where one is
+    state, last = domain.step(scenario, state, torch.tensor([4]))
+    assert (float(first.reward), float(last.reward)) == (-1, -2)
+    assert domain.metrics(scenario, state)["cost"].tolist() == [3]
+    assert matrix("GEO", torch.from_numpy(coords[0])).tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    raw = RawInstance("same", "cvrp", 3, np.arange(1, 4), "GEO", coords=coords[0], demand=np.array([0, 1, 1]), capacity=2)
+    assert check_solution(raw, [(1, 2)]) == 3
+
+
+@pytest.mark.parametrize("problem", ["tsp", "atsp", "cvrp", "op"])
+def test_one_node_alone_is_a_solution(problem):
+    where = {"matrix": np.zeros((1, 1, 1))} if problem == "atsp" else {"coords": np.zeros((1, 1, 2))}
+    scenario = instances(**where, demand=np.zeros((1, 1)), prize=np.full((1, 1), 4), capacity=1, budget=0.0, best=4.0 if problem == "op" else 0.0)
+    domain = Combinatorial(problem, 1)
+    state, outcome = domain.step(scenario, domain.reset(scenario), torch.tensor([0]))
+    found = domain.metrics(scenario, state)
+    assert outcome.terminated.tolist() == [True] and (found["gap"].tolist(), found["feasible"].tolist()) == ([0], [1])

@@ -192,3 +192,19 @@ def test_playing_the_best_known_solution_is_a_gap_of_nothing(file, best):
     assert (found.value, found.gap, task.value) == (best, 0, best) and found.drawn.title[0].endswith("gap 0 %")
     if file == "tsplib/bays29.tsp":
         assert set(solve.figures(found)) == {"tour"}  # a matrix whose file shows where its nodes are
+
+
+def test_a_best_known_of_nothing_has_no_gap(tmp_path):
+    path = written(tmp_path, "o.oplib", PRIZES.replace("1 3\n2 10", "1 0\n2 10"))
+    written(tmp_path, "o.sol", "Route #1:\nScore 0\n")
+    task = task_of(path)
+    found = judged(task, 1, 2)
+    assert (task.value, found.value, found.gap) == (0, 30, None)
+    assert found.drawn.title[0].endswith(" 0")
+
+
+def test_a_wrong_solution_beside_the_file_is_told_with_the_rounding(tmp_path):
+    path = written(tmp_path, "r.vrp", ROUTES)
+    written(tmp_path, "r.sol", "Route #1: 1 2\nRoute #2: 3 4\nCost 1\n")
+    (said,) = task_of(path).warnings
+    assert "the file says 1, the routes cost 80; distances are rounded by nint" in said

@@ -168,3 +168,33 @@ def test_matrices_agree_with_vrplib(tmp_path, layout):
     text = text.replace("EOF", "DEMAND_SECTION\n1 0\n2 1\n3 1\n4 1\n5 1\nDEPOT_SECTION\n1\n-1\nEOF")
     path = write(tmp_path, text, "e.vrp")
     assert np.array_equal(read(path).matrix, vrplib.read_instance(path)["edge_weight"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("a square", "and so on\x85 more", "it.tsp"),  # a dot-dot-dot of Windows, a line end of Unicode
+        ("a square", "a\x0bb\x0cc\x1cd", "it.tsp"),
+        ("EOF\n", "\x1a", "it.tsp"),  # how DOS ends a file
+        ("NODE_COORD_SECTION\n", "NODE_COORD_SECTION : ", "it.tsp"),
+        ("\n", "\r", "it.tsp"),
+        ("\n", "\r\n", "IT.TSP.GZ"),
+    ],
+)
+def test_files_as_other_machines_write_them(tmp_path, old, new, name):
+    content = TSP.replace(old, new).encode("latin-1")
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("GZ") else content)
+    raw = read(tmp_path / name)
+    assert raw.coords.tolist() == [[0, 0], [3, 4], [10, 0], [0.5, -2]] and raw.warnings == ()
+
+
+def test_a_depot_beside_its_section_is_read(tmp_path):
+    assert read(write(tmp_path, VRP.replace("DEPOT_SECTION\n1\n-1", "DEPOT_SECTION 1 -1"), "it.vrp")).ids.tolist() == [1, 2, 3, 4]
+
+
+def test_more_nodes_than_can_be_played(tmp_path):
+    rows = "\n".join(f"{i} {i} 0" for i in range(1, 32769))
+    raw = read(write(tmp_path, f"TYPE : TSP\nDIMENSION : 32768\nEDGE_WEIGHT_TYPE : EUC_2D\nNODE_COORD_SECTION\n{rows}\n", "long.tsp"))
+    with pytest.raises(ArenaError, match="long has 32768 nodes") as caught:
+        instances_of([raw])
+    assert "at most 32767" in caught.value.hint

@@ -25,6 +25,7 @@ BAD = [
     (TSP, "1 0 0\n2 3 4\n3 1e+01 0\n4 0", "0 0 0\n1 3 4\n2 1e+01 0\n3 0", "data.format", "line 7: node ids in NODE_COORD_SECTION count from 0"),
     (TSP, "3 1e+01 0", "3 nan 0", "data.format", "line 9: nan in NODE_COORD_SECTION"),
     (TSP, "3 1e+01 0", "3 -inf 0", "data.format", "line 9: -inf in NODE_COORD_SECTION"),
+    (TSP, "3 1e+01 0", "3 1e300 0", "data.format", "coordinate 1e+300 of node 3"),
     (TSP, "3 1e+01 0", "3 ten 0", "data.format", "line 9: 'ten' in NODE_COORD_SECTION is no number"),
     (TSP, "3 1e+01 0", "3 1e+01", "data.format", "line 9: 2 numbers in a row of NODE_COORD_SECTION"),
     (TSP, "3 1e+01 0", "3 1e+01 0 7", "data.format", "line 9: 4 numbers in a row"),
@@ -60,6 +61,7 @@ BAD = [
     (VRP, "DEPOT_SECTION", "TIME_WINDOW_SECTION\n1 0 9\nDEPOT_SECTION", "data.unsupported", "time windows"),
     (VRP, "DIMENSION : 4", "DIMENSION : 1", "data.format", "a cvrp has at least 2 nodes"),
     (OP, "COST_LIMIT : 12.5", "COST_LIMIT : -1", "data.format", "COST_LIMIT is -1"),
+    (OP, "COST_LIMIT : 12.5", "COST_LIMIT : inf", "data.format", "COST_LIMIT is inf"),
     (OP, "COST_LIMIT : 12.5\n", "", "data.format", "no COST_LIMIT"),
     (OP, "3 9\n", "3 -9\n", "data.format", "score -9 of node 3"),
     (OP, "3 9\n", "3 9.25\n", "data.format", "of node 3 is 9.25"),
@@ -75,6 +77,10 @@ def test_bad_texts_are_refused_with_line_and_remedy(tmp_path, text, old, new, co
 def test_what_is_odd_but_valid(tmp_path):
     raw = read(write(tmp_path, VRP.replace("2 3 4\n3 6 8\n4 0 5", "2 0 0\n3 0 0\n4 0 0").replace("\n3 5", "\n3 0"), "it.vrp"))
     assert raw.warnings == ("all nodes lie at one point",) and raw.demand.tolist() == [0, 4, 0, 6]
+    unit = read(write(tmp_path, TSP.replace("2 3 4\n3 1e+01 0\n4 0.5 -2", "2 .3 .4\n3 .9 .1\n4 .5 .2"), "it.tsp"))
+    assert len(unit.warnings) == 1 and "within 0.9 of each other" in unit.warnings[0] and "rounding none" in unit.warnings[0]
+    both = read(write(tmp_path, TSP.replace("TYPE : TSP", "TYPE : ATSP"), "it.atsp"))
+    assert both.problem == "tsp" and "played as tsp" in both.warnings[0]
     decimal = read(write(tmp_path, TSP.replace("EUC_2D", "GEO").replace("2 3 4", "2 3.75 4")))
     assert len(decimal.warnings) == 1 and "degrees.minutes" in decimal.warnings[0]
 
