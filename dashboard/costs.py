@@ -42,7 +42,9 @@ def amounts(usage: dict[str, float]) -> dict[str, float]:
     """Money and tokens of an entry, as far as it tells them."""
     tokens = [usage[name] for name in ("input_tokens", "output_tokens") if name in usage]
     found = {"tokens": sum(tokens)} if tokens else {}
-    return found | {unit: usage[unit] for unit in UNITS if unit in usage}
+    if "money" in usage and not usage.get("unpriced"):  # else a part was paid before there was a price: how much it was is not known
+        found["money"] = usage["money"]
+    return found
 
 
 def priced(board: pd.DataFrame, costs: pd.DataFrame, unit: str) -> pd.DataFrame:

@@ -65,6 +65,8 @@ class Llm(Agent):
             "endpoint": endpoint, "model": model, "prompt": prompt, "unit": unit, "about": about, "temperature": temperature,
             "max_tokens": max_tokens, "token_field": token_field, "key_env": key_env,
         }  # fmt: skip
+        if not model.strip():
+            raise ArenaError("agent.parameters", f"model = {model!r}", f"give the name under which it is served: GET {endpoint}/models lists them")
         if temperature is not None and not 0 <= temperature <= 2:
             raise ArenaError("agent.parameters", f"temperature = {temperature}", "temperatures lie between 0 and 2; None: the model takes none")
         if max_tokens is not None and max_tokens < 1:
@@ -167,7 +169,8 @@ class Llm(Agent):
     def _account(self, calls: Sequence[Call], ask: int) -> None:
         """What the chunk costs: every answer counts with what it cost when it was paid, also one that was kept."""
         count = self.count
-        count["calls"] += sum(call.source != "shared" for call in calls)
+        asked = [call for call in calls if call.source != "shared"]
+        count["calls"] += len(asked)
         count["cached"] += sum(call.source == "cache" for call in calls)
         count["retries"] += sum(max(0, len(call.attempts) - 1) for call in calls)
         count["reasks"] += len(calls) if ask else 0
@@ -176,6 +179,8 @@ class Llm(Agent):
         money = [call.money for call in calls if call.money is not None]
         if money:
             count["money"] = count.get("money", 0.0) + sum(money)
+        if unpriced := sum(call.money is None for call in asked):
+            count["unpriced"] = count.get("unpriced", 0.0) + unpriced  # calls that `money` lacks: of chunks played before there was a price
 
     # ---- what it will cost -------------------------------------------------------------------------------------------------------
 

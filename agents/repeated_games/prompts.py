@@ -168,21 +168,20 @@ _MARKED = re.compile(r"answer\s*(?:is|:|=)", re.IGNORECASE)
 def choice(text: str, view: View) -> int | None:
     """The action an answer names, None where it names none or both.
 
-    The letter alone, or alone in the first line; else the only one of the two that stands by itself in the text; else the only one after the last
-    answer marker. Thoughts in <think> blocks are left out.
+    The letter alone, or alone in the first line of a text without answer marker; else the only one of the two that stands by itself in the text; else
+    the only one after the last marker. Thoughts in <think> blocks are left out.
     """
     said = _THOUGHT.sub(" ", text)
     if "</think>" in said:  # some servers swallow the opening tag
         said = said.rpartition("</think>")[2]
-    lines = said.strip().splitlines()
-    for whole in (said, lines[0] if lines else ""):
+    lines, marks = said.strip().splitlines(), list(_MARKED.finditer(said))
+    for whole in (said, lines[0] if lines and not marks else ""):
         bare = whole.strip().strip("\"'`*.,()[]: ")
         for action, label in enumerate(view.labels):
             if bare.upper() == label:
                 return action
     named = _named(said, view)
     if len(named) == 2:
-        marks = list(_MARKED.finditer(said))
         named = _named(said[marks[-1].end() :], view) if marks else named
     return named.pop() if len(named) == 1 else None
 

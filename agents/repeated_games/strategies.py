@@ -10,14 +10,16 @@ from torch import Tensor
 
 from arena.agent import Agent, Brief
 from arena.errors import ArenaError, unknown
+from arena.task import TaskView
 from domains.repeated_games.automata import Library, Table
-from domains.repeated_games.opponents import RULES, View, table, views
+from domains.repeated_games.games import PD_8
+from domains.repeated_games.opponents import RULES, View, allowed, table, views
 
 
 class Strategist(Agent):
     """Plays a strategy by its name; `parameters` are those of its rule (chi of zd-extort-2, vector of memory-one).
 
-    Raises ArenaError `unknown.strategy`, and of the rule where its parameters are refused.
+    Raises ArenaError `unknown.strategy`, `agent.parameters`; before a run, what the rule says of parameters that the game does not allow.
     """
 
     nature = "classical"
@@ -26,8 +28,18 @@ class Strategist(Agent):
     def __init__(self, strategy: str, **parameters: Any) -> None:
         if strategy not in RULES:
             raise unknown("strategy", strategy, RULES)
-        self.strategy, self.parameters = strategy, parameters
+        self.strategy, self.parameters = strategy, allowed(strategy, parameters)
         self.known: dict[tuple[View, int], Table] = {}  # automata of the games met so far
+
+    def check(self, task: TaskView) -> None:
+        """Raises what the rule says in the task's first game: rules that take parameters look at no game, or play tasks that have only one."""
+        if not self.parameters:
+            return
+        try:
+            payoffs = task.sample("train", [0]).payoffs[0]  # type: ignore[attr-defined]
+        except ArenaError:  # recorded matches have nothing to train on
+            payoffs = PD_8
+        table(self.strategy, views(payoffs[None])[0], 1, **self.parameters)
 
     def begin(self, brief: Brief) -> None:
         self.brief, self.step = brief, -1

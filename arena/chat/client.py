@@ -17,6 +17,7 @@ from arena.chat.transcripts import Call, Place, Spent, Transcript
 from arena.errors import ArenaError
 
 T = TypeVar("T")
+NOTICED = 0.1  # s until a question that waits for its turn sees that the batch has stopped
 EMPTY = 12  # empty answers, and not one that is not, after which a model is not asked any more
 
 
@@ -174,7 +175,11 @@ class ChatClient:
         if self.options.per_minute is not None:
             turn = max(self.loop.time(), self.due)
             self.due = turn + 60.0 / self.options.per_minute
-            await asyncio.sleep(turn - self.loop.time())
+            while self.fault is None and (left := turn - self.loop.time()) > 0:
+                await asyncio.sleep(min(left, NOTICED))
+            if self.fault is not None:
+                self.due = 0.0  # nobody goes at this turn, nor at those behind it
+                raise self.fault
 
     def _stop(self, error: ArenaError) -> ArenaError:
         """The first error is the one that is told."""

@@ -14,7 +14,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ RETRIES = 6
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # s
 PATIENCE = 120.0  # s: the longest Retry-After that is waited for
 SHOWN = 300  # characters of a reply that stand in an error
+LONGEST = 16_000_000  # bytes of a reply
+MOST_TOKENS = 2**40  # what an answer cannot count: a server that says so does not know
 KEYLESS = ("host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length")  # all a server without a key gets
 RESUME = "arena resume RUN goes on from here: answers that came are kept"
 
@@ -105,7 +107,7 @@ class Endpoint:
                 limits=httpx2.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency),
                 follow_redirects=False,
                 trust_env=not self.local,  # no proxy stands between this machine and itself
-                event_hooks={} if key else {"request": [_without_secrets]},
+                event_hooks={"request": [] if key else [_without_secrets], "response": [_bounded]},
             )
             self._client = AsyncOpenAI(api_key=key or "none", base_url=self.url, max_retries=0, http_client=transport)
         return self._client
@@ -151,6 +153,8 @@ class Endpoint:
             raise _Failed(0, f"no answer in {self.timeout:.3g} s", True, code="infra.timeout") from None
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
+            if isinstance(cause, _Failed):
+                raise cause from None
             raise _Failed(0, self.hidden(f"{type(cause).__name__}: {cause}"), True, code="infra.unreachable") from None
         except openai.APIStatusError as error:
             raise self._refusal(error.status_code, error.response.content, error.response.headers) from None
@@ -166,17 +170,21 @@ class Endpoint:
         return _Failed(status, self.hidden(story)[:SHOWN], again, _retry_after(headers) if again else None, code)
 
     def _read(self, content: bytes, body: Mapping[str, Any]) -> Answer:
-        """Raises _Failed `infra.answer` for what is no chat completion."""
+        """Raises _Failed `infra.answer` for what is no chat completion, and what a gateway says of a server behind it within a 200."""
         try:
             found = json.loads(content)
+            status = _status_within(found)
+            if status is not None:
+                raise self._refusal(status, content, {})
             choice = found["choices"][0]
-            text, finish = choice["message"].get("content"), str(choice.get("finish_reason") or "")
-        except (ValueError, LookupError, TypeError, AttributeError):
+            message, finish = choice["message"], str(choice.get("finish_reason") or "")
+            text = _text(message.get("content")) or _text(message.get("refusal"))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise _Failed(200, f"no chat completion: {self.hidden(_said(content)[0])[:SHOWN] or 'nothing'}", False, code="infra.answer") from None
-        text = text if isinstance(text, str) else ""
+        text, finish = (self.hidden(said.encode("utf-8", "replace").decode()) for said in (text, finish[:SHOWN]))  # half a surrogate pair is no text
         usage = found.get("usage")
         counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []
-        known = [count for count in counts if isinstance(count, int) and count >= 0]
+        known = [count for count in counts if type(count) is int and 0 <= count < MOST_TOKENS]
         if len(known) == 2:
             return Answer(text, finish, known[0], known[1])
         return Answer(text, finish, tokens_in(body["messages"]), guessed_tokens(text), estimated=True)
@@ -191,7 +199,7 @@ class Endpoint:
             async with asyncio.timeout(min(self.timeout, 10.0)):
                 reply = await client.get("/models", cast_to=httpx2.Response)
             rows = json.loads(reply.content)["data"]
-            return sorted(str(row["id"]) for row in rows)
+            return sorted(self.hidden(str(row["id"]))[:SHOWN] for row in rows)
         except (TimeoutError, openai.APITimeoutError):
             raise await self._error(_Failed(0, "no list of models in 10 s", False, code="infra.timeout"), 1, 0.0) from None
         except openai.APIConnectionError as error:
@@ -202,7 +210,7 @@ class Endpoint:
             if error.status_code in (401, 403):
                 raise await self._error(self._refusal(error.status_code, error.response.content, error.response.headers), 1, 0.0) from None
             return []
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return []
 
     # ---- errors ------------------------------------------------------------------------------------------------------------
@@ -229,6 +237,7 @@ class Endpoint:
             story, hint = f"{self.url} answered with {failure.reason}", "is the URL that of an OpenAI-compatible endpoint (most end in /v1)?"
         elif failure.code == "infra.request":
             hint = "give token_field=max_completion_tokens" if "max_completion_tokens" in failure.reason else "the model refuses these parameters"
+            hint = "give the URL it points to as endpoint" if 300 <= failure.status < 400 else hint
         elif wait > PATIENCE:
             hint = f"it asks to wait {wait:.0f} s. {RESUME}"
         return ArenaError(failure.code, story, hint, status=failure.status, attempts=attempts)
@@ -272,11 +281,46 @@ def _is_local(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+async def _bounded(response: httpx2.Response) -> None:
+    """A reply that does not end fills no memory: raises _Failed `infra.answer` behind LONGEST bytes."""
+    import httpx2
+
+    whole = response.stream
+
+    class Bounded(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            left = LONGEST
+            async for part in whole:  # type: ignore[union-attr]
+                left -= len(part)
+                if left < 0:
+                    raise _Failed(response.status_code, f"more than {LONGEST // 1_000_000} MB", False, code="infra.answer")
+                yield part
+
+        async def aclose(self) -> None:
+            await whole.aclose()  # type: ignore[union-attr]
+
+    response.stream = Bounded()
+
+
 async def _without_secrets(request: httpx2.Request) -> None:
     """The package adds headers from the user's environment (key, organisation, own ones): none of them goes to a server without a key."""
     for name in list(request.headers):
         if name not in KEYLESS:
             del request.headers[name]
+
+
+def _text(content: Any) -> str:
+    """What a message holds: text, or a list of parts of which some are text."""
+    if isinstance(content, list):
+        return "".join(_text(part.get("text")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
+def _status_within(found: Any) -> int | None:
+    """The status of an error that came as {"error": {"code": 429, ...}} where an answer should be."""
+    error = found.get("error") if isinstance(found, dict) and not found.get("choices") else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if type(code) is int and 400 <= code < 600 else None
 
 
 def _said(content: bytes) -> tuple[str, str]:
@@ -287,7 +331,7 @@ def _said(content: bytes) -> tuple[str, str]:
         error = error.get("error", error)
         error = error if isinstance(error, dict) else {"message": error}
         return " ".join(str(error.get("message") or text).split()), str(error.get("code") or error.get("type") or "")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return " ".join(text.split()), ""
 
 
@@ -301,7 +345,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
             pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -65,7 +65,7 @@ def crossplay(
     chosen = range(seeds) if seeds else [seed or 0]
     items = [Item(task, reference, row, number, False, column) for number in chosen for row in pool for column in pool]
     if dry_run:
-        planned = forecast_matches(store_or_none(), items, roles)
+        planned = forecast_matches(store_or_none(), items, roles, chunk)
         left = [item for item, match in zip(items, planned, strict=True) if match["status"] != "complete"]
         print_plan(planned, _costs(task, roles, left), as_json, as_csv)
         return 0

@@ -111,10 +111,10 @@ def check_disk(needed: int, home: Path) -> None:
 # ---- time ----------------------------------------------------------------------------------------------------------
 
 
-def forecast(store: Store | None, item: Item) -> dict[str, Any]:
+def forecast(store: Store | None, item: Item, chunk: int | None = None) -> dict[str, Any]:
     """A run as planned: its state in the store, and the seconds it will take, going by runs of this agent (`estimate` "agent"), else of
-    others on the same task ("task"); None where there is neither. `cost`: see there."""
-    planned = _new(item) | {"cost": cost(item.task, item.candidate, item.optional)}
+    others on the same task ("task"); None where there is neither. `cost`: see there. chunk: scenarios per chunk of a new run, None: the task's."""
+    planned = _new(item, chunk) | {"cost": cost(item.task, item.candidate, item.optional)}
     task_id = _stored(store, item.task)
     if store is None or task_id is None:
         return planned
@@ -130,9 +130,9 @@ def forecast(store: Store | None, item: Item) -> dict[str, Any]:
     return planned | _time(planned, seconds, others)
 
 
-def forecast_matches(store: Store | None, items: Sequence[Item], roles: Sequence[str]) -> list[dict[str, Any]]:
+def forecast_matches(store: Store | None, items: Sequence[Item], roles: Sequence[str], chunk: int | None = None) -> list[dict[str, Any]]:
     """Matches of one task as planned, likewise; "agent" goes by matches of this pair. What they cost depends on all of them: not here."""
-    planned = [_new(item) | {"opponent": item.opponent and item.opponent.name} for item in items]
+    planned = [_new(item, chunk) | {"opponent": item.opponent and item.opponent.name} for item in items]
     task_id = _stored(store, items[0].task)
     if store is None or task_id is None:
         return planned
@@ -153,10 +153,10 @@ def forecast_matches(store: Store | None, items: Sequence[Item], roles: Sequence
     return planned
 
 
-def _new(item: Item) -> dict[str, Any]:
+def _new(item: Item, chunk: int | None) -> dict[str, Any]:
     """A run that nothing is known of."""
     return {
-        "task": item.task.id, "agent": item.candidate.name, "seed": item.seed, "scenarios": item.task.n, "chunks": len(item.task.chunks()),
+        "task": item.task.id, "agent": item.candidate.name, "seed": item.seed, "scenarios": item.task.n, "chunks": len(item.task.chunks(chunk)),
         "chunks_done": 0, "run": None, "status": "new", "seconds": None, "estimate": None, "bytes": disk_needed(item.task), "cost": None,
     }  # fmt: skip
 

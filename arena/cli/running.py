@@ -87,7 +87,7 @@ def run(
     needed = needed_for(items)
     if dry_run:
         opened = store_or_none()
-        planned = [forecast(opened, item) for item in items]
+        planned = [forecast(opened, item, chunk) for item in items]
         print_plan(planned, _lines((p["task"], p["agent"], p["cost"]) for p in planned), as_json, as_csv)
         return 0
     place = device(on)

@@ -22,7 +22,7 @@ from domains.repeated_games.behaviour import seen_from_column
 from domains.repeated_games.fitting import intended
 from domains.repeated_games.games import canonical, ordinal_games
 from domains.repeated_games.opponents import RULES, table, views
-from domains.repeated_games.recorded import EXPECTED, PLAYERS, Games, Played, read_games, read_matches
+from domains.repeated_games.recorded import EXPECTED, PLAYERS, Games, Played, once, read_games, read_matches
 from domains.repeated_games.recorded_people import read_people, replayed
 from domains.repeated_games.recorded_policy import load_policy, read_policy
 
@@ -77,8 +77,8 @@ def _kind(path: Path) -> tuple[str, Callable[[Path], _Found] | None]:
 
 
 def _has_players(path: Path) -> bool:
-    with path.open("rb") as file:
-        return {b"player1", b"answer1"} <= set(file.readline(4096).strip().split(b","))
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return {"player1", "answer1"} <= {name.strip(" \"'\r\n") for name in re.split("[,;\t]", file.readline(4096))}
 
 
 # ---- the list of games -----------------------------------------------------------------------------------------------
@@ -96,6 +96,8 @@ def _games(path: Path) -> _Found:
 def _strange_games(path: Path, games: Games) -> Iterator[str]:
     """Faults that are none of the known ones."""
     places = {(game.row + 1, game.column + 1): game for game in ordinal_games()}
+    if lost := sorted(set(range(1, len(places) + 1)) - set(games.number.tolist())):
+        yield f"{path} lacks game{'s' if len(lost) > 1 else ''} {_listed(lost)}"
     for i, number in enumerate(games.number.tolist()):
         where, place = f"{path}, line {i + 2}: game {number}", (int(games.row[i]), int(games.column[i]))
         first, second = (tuple(map(int, games.payoffs[i, :, :, player].reshape(4))) for player in (0, 1))
@@ -136,6 +138,9 @@ def _matches(path: Path) -> _Found:
             if most < best:
                 said.append(f"seat {seat} never won more than {most:g} of {best:g}: do not normalise by what was won")
         return _Found(len(played), said)
+    words = ["".join(labels) for labels in played.labels]
+    moves = [block.tobytes() for block in np.concatenate([played.history, played.order], 1)]
+    once(path, played.history.shape[1], played.row, played.column, words, played.unit, moves)
     kept, strange = _rules(path, played)
     said += [f"{name} begins {count} {'match' if count == 1 else 'matches'} with moves remembered from the last one" for name, count in kept.items()]
     if (opens := played.row == "released-htft").any() and (played.history[opens, 0] >> 1 == 1).all():
@@ -168,8 +173,8 @@ def _answers(path: Path) -> _Found:
     """{player: its answers, match by match} beside the matches themselves; both seats' moves in turn where it met itself."""
     beside = path.parent / f"experiment_{path.parent.name}.csv"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ArenaError("data.values", f"{path} is no JSON: {error}", EXPECTED) from error
     if not isinstance(found, dict) or not beside.is_file():
         said = "is no table of players" if beside.is_file() else f"has no {beside.name} beside it to check against"

@@ -62,6 +62,8 @@ def fit(own: Tensor, said: Tensor, player: Tensor | None = None, draws: int = 20
     player: [N], who played the match (none: each match another player); draws: of the bootstrap. Raises ArenaError `fit.input`.
     """
     counts = _counted(own, said, player)
+    if draws < 0:
+        raise ArenaError("fit.input", f"draws = {draws}", "give how often matches are drawn anew, 0 for no interval")
     once = torch.ones(1, len(own), dtype=torch.float64)
     weights, beta, likelihood = _best(counts)
     choices = int((own >= 0).sum())
@@ -117,6 +119,8 @@ def _counted(own: Tensor, said: Tensor, player: Tensor | None) -> _Counts:
     strategy = torch.arange(len(said))[:, None].expand_as(match)
     times = torch.zeros(len(own), len(said), len(x), dtype=torch.float64)
     times.index_put_((match, strategy, index), torch.ones(match.shape, dtype=torch.float64), accumulate=True)
+    if player is not None and tuple(player.shape) != own.shape[:1]:
+        raise ArenaError("fit.input", f"players {list(player.shape)} of {len(own)} matches", "give one player per match")
     if player is None:
         return _Counts(x, times, torch.arange(len(own)), len(own))
     who, index = torch.unique(player, return_inverse=True)

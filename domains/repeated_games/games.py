@@ -54,7 +54,9 @@ def bimatrix(first: tuple[float, ...], second: tuple[float, ...]) -> Tensor:
 
 
 def checked(payoffs: Tensor) -> Tensor:
-    """The payoffs themselves. Raises ArenaError `game.payoffs` where they are not 2x2x2 finite numbers."""
+    """The payoffs themselves, float64. Raises ArenaError `game.payoffs` where they are not 2x2x2 finite numbers."""
+    if not isinstance(payoffs, Tensor):
+        raise ArenaError("game.payoffs", f"payoffs are a {type(payoffs).__name__}", "give a tensor: torch.tensor(...), or bimatrix(first, second)")
     if tuple(payoffs.shape) != (2, 2, 2):
         raise ArenaError(
             "game.payoffs", f"payoffs have shape {tuple(payoffs.shape)}", "give [row's action, column's action, player]: 2 x 2 x 2 numbers"

@@ -22,6 +22,7 @@ from domains.repeated_games.equilibria import seen_from
 from domains.repeated_games.loops import advance
 from domains.repeated_games.metrics import CROSS_METRICS, METRICS, both_measured, latest, measured
 
+SEATS = ("row", "column")
 LETTERS = 26
 FRAMINGS = ("abstract", "a project with a colleague", "a cooking contest", "a card game")
 PARAPHRASES = 4  # wordings that an agent who is told the game in text may tell apart
@@ -67,8 +68,8 @@ class _Rounds(Domain):
     ends_early = False
 
     def __init__(self, rounds: int) -> None:
-        if rounds < 1:
-            raise ValueError(f"{rounds} rounds: a match has at least one")
+        if type(rounds) is not int or rounds < 1:
+            raise ValueError(f"{rounds!r} rounds: a match has at least one; give a whole number from 1 on")
         self.horizon = rounds
         self.sampler: Callable[[Sequence[int]], Matches] | None = None
 
@@ -159,12 +160,13 @@ class _Rounds(Domain):
             found = f"{action.dtype} {tuple(action.shape)}"
             raise ValueError(f"round {state.t + 1}, {player}: actions must be {rows} integers, one per match; got {found}")
 
-    def _checked(self, action: Tensor, state: Match, player: str) -> Tensor:
-        """[B] int8. Raises ValueError for what is no action 0 or 1."""
+    def _checked(self, action: Tensor, state: Match, player: str, seat: Tensor | None = None) -> Tensor:
+        """[B] int8. Raises ValueError for what is no action 0 or 1; seat: [B] the player's, where it differs from match to match."""
         self._fits(action, state, player)
         low, high = torch.aminmax(action)
         if low.item() < 0 or high.item() > 1:
             row = int(((action < 0) | (action > 1)).nonzero()[0])
+            player += "" if seat is None else f" in the {SEATS[int(seat[row])]} seat"
             raise ValueError(f"round {state.t + 1}, {player}: action[{row}] = {int(action[row])}, allowed are 0 and 1")
         return action.to(torch.int8)
 
@@ -201,7 +203,7 @@ class RepeatedGame(_Rounds):
 
     def _step(self, scenario: Matches, state: Match, action: Tensor) -> tuple[Match, Outcome]:
         t, seat, library = state.t, scenario.seat, self._library(scenario.seat.device)
-        own = self._slipped(scenario, t, seat, self._checked(action, state, "player"))
+        own = self._slipped(scenario, t, seat, self._checked(action, state, "player", seat))
         other = (scenario.luck[:, t] >= library.play[state.machine]).to(torch.int8)
         other = self._slipped(scenario, t, 1 - seat, other)
         machine = library.after[4 * state.machine + (2 * other + own)].long()  # the opponent's own action stands first
@@ -219,7 +221,7 @@ class RepeatedGame(_Rounds):
         held = (state.blocks[block], state.machine, state.totals)
         found = advance(place, *self._tables, *(tensor.contiguous().numpy() for tensor in (*given, *held)))
         if found is None:
-            self._checked(action, state, "player")  # raises: says which action of which match
+            self._checked(action, state, "player", scenario.seat)  # raises: says which action of which match
         reward, record, machine, totals = map(torch.from_numpy, found)
         return self._outcome(Match(state.t + 1, {**state.blocks, block: record}, machine, totals), reward)
 
@@ -254,7 +256,7 @@ class CrossPlay(_Rounds):
     def __init__(self, rounds: int, gap: tuple[float, float]) -> None:
         super().__init__(rounds)
         self.gap = gap
-        self.roles = tuple(Role(name, self._modes(self._nested(seat))) for seat, name in enumerate(("row", "column")))
+        self.roles = tuple(Role(name, self._modes(self._nested(seat))) for seat, name in enumerate(SEATS))
 
     def _nested(self, seat: int) -> Callable[[Any, Any], dict[str, Tensor]]:
         return lambda scenario, state: _with_seats(self.features(scenario, state, torch.full_like(scenario.seat, seat)))

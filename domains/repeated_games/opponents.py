@@ -7,7 +7,7 @@ probability of C. "The opponent" is the other player. Every deterministic rule t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from arena.errors import ArenaError, unknown
+from arena.making import validated
 from domains.repeated_games.automata import Library, Strategy, Table, tabulate
 from domains.repeated_games.equilibria import bargaining_cell, commitment, efficient_cell, equilibrium, punishment, security
 
@@ -71,7 +72,7 @@ def memory_one(view: View, rounds: int, first: float = 1.0, vector: Sequence[flo
 
 
 def _fixed(first: float, *vector: float) -> Rule:
-    return partial(memory_one, first=first, vector=vector)
+    return lambda view, rounds: memory_one(view, rounds, first, vector)
 
 
 def dilemma(view: View) -> tuple[float, float, float, float]:
@@ -95,8 +96,8 @@ def zd_extort(view: View, rounds: int, chi: float = 2.0, phi: float | None = Non
     phi: the scale, by default half of the largest there is. Raises ArenaError `strategy.extortion` outside the feasible range.
     """
     r, s, t, p = dilemma(view)
-    if chi < 1:
-        raise ArenaError("strategy.extortion", f"chi = {chi:g}", "chi is at least 1")
+    if not 1 <= chi < math.inf:
+        raise ArenaError("strategy.extortion", f"chi = {chi:g}", "chi is a number of at least 1")
     slopes = ((chi - 1) * (r - p) / (p - s), 1 + chi * (t - p) / (p - s), chi + (t - p) / (p - s))
     most = 1 / max(slopes)
     phi = most / 2 if phi is None else phi
@@ -135,7 +136,9 @@ def _once(at: int, view: View, rounds: int) -> Strategy:
 
 
 def naive_prober(view: View, rounds: int, p: float = 0.1) -> Strategy:
-    """Tit for tat that defects with probability p where it would cooperate, but not at once."""
+    """Tit for tat that defects with probability p where it would cooperate, but not at once. Raises ArenaError `strategy.memory_one`."""
+    if not 0 <= p <= 1:
+        raise ArenaError("strategy.memory_one", f"p = {p!r} is no probability", "probabilities lie between 0 and 1")
     return memory_one(view, rounds, 1.0, (1 - p, 0.0, 1 - p, 0.0))
 
 
@@ -305,6 +308,14 @@ def table(name: str, view: View, rounds: int, **parameters: Any) -> Table:
     if name not in RULES:
         raise unknown("strategy", name, RULES)
     return tabulate(RULES[name](view, rounds, **parameters), rounds)
+
+
+def allowed(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a rule as it takes them. Raises ArenaError `agent.parameters` for names it has not and values of another type."""
+    if not parameters:
+        return {}
+    found = validated(partial(RULES[name], None, 1), parameters, name)  # game and rounds are no parameters
+    return {key: found[key] for key in parameters}
 
 
 def library(cells: Iterable[tuple[str, Tensor]], rounds: int) -> Library:

@@ -5,7 +5,7 @@ A folder is laid out as `arena data fetch repeated_games` leaves it, or is a che
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -168,6 +168,8 @@ def _games(path: Path, changed: int) -> Games:
     needed(path, rows, _INFO)
     payoffs = whole_numbers(path, rows, _INFO[5:]).reshape(-1, 2, 2, 2).astype(np.float64)
     number, row, column = whole_numbers(path, rows, _INFO[:3]).T
+    if not len(number):
+        raise ArenaError("data.values", f"{path} lists no games", EXPECTED)
     if (np.diff(number) <= 0).any():
         raise bad(path, int(np.diff(number).argmin()) + 1, f"game {number[np.diff(number).argmin() + 1]} is out of order", "sort by game_number")
     ordinal = (np.sort(payoffs.reshape(-1, 4, 2), 1) == np.arange(1, 5)[:, None]).all((1, 2))
@@ -192,14 +194,14 @@ def read_matches(path: Path, games: Games | None = None) -> Played:
     if own_game:
         if games is None:
             raise ArenaError("data.missing", f"{path.name} has no payoffs: the list 144_games_info.csv is not beside its folder", EXPECTED)
-        labels = np.stack([block["choice_option1"][:, 0], block["choice_option2"][:, 0]], 1)
+        labels = _labels(path, block, "choice_option1", "choice_option2")
         number = whole_numbers(path, rows, ["game_number"]).reshape(n, length)[:, 0]
         payoffs, game = games.payoffs[games.where(number)], number.astype(str).astype(object)
         order = _choice(path, rows, "option_order", {"[0, 1]": 0, "[1, 0]": 1}).reshape(n, length)
     else:
         labels = np.stack([np.full(n, "J", object), np.full(n, "F", object)], 1)
         if framed:
-            labels, unit = np.sort(np.stack([block["option1"][:, 0], block["option2"][:, 0]], 1), 1), block["outcomes"][:, 0]
+            labels, unit = np.sort(_labels(path, block, "option1", "option2"), 1), block["outcomes"][:, 0]
         labels, game = _recognised(labels, answers, points, framed)
         payoffs = np.stack([PUBLISHED[name] for name in game])
         order = (block["option1"] != labels[:, :1]).astype(np.int8) if framed else order
@@ -212,18 +214,28 @@ def read_matches(path: Path, games: Games | None = None) -> Played:
             hint = f"{'-'.join(pair)} pays that in this game ({game[line // length]})" if name == "points" else "totals add up the points so far"
             raise ArenaError("data.points", f"{path}, line {line + 2}: {name} are {given}, should be {right}", hint, line=line + 2)
     row, column = (_players(path, block[name], game) for name in ("player1", "player2"))
+    if own_game:
+        once(path, length, row, column, game)
     return Played(row, column, game, (2 * actions[..., 0] + actions[..., 1]).astype(np.int8), points, payoffs, labels, order, unit)
 
 
 def _shape(path: Path, rows: pd.DataFrame) -> tuple[int, int]:
     """Matches and rounds: matches stand one after the other, rounds 1 to T each, between the same two players."""
-    rounds = whole_numbers(path, rows, ["round"])[:, 0]
-    length = int(rounds.max(initial=0))
-    wrong = rounds != np.arange(len(rounds)) % max(length, 1) + 1
-    if wrong.any() or not length or len(rounds) % length:
-        line = int(wrong.argmax()) if wrong.any() else len(rounds) - 1
-        said = f"round {rounds[line]} where {line % length + 1} was due" if wrong.any() else "the last match breaks off" if length else "no rounds"
-        raise bad(path, line, said, "every match has its rounds 1 to T in order, and all of a file the same T")
+    rounds, rule = whole_numbers(path, rows, ["round"])[:, 0], "every match has its rounds 1 to T in order, and all of a file the same T"
+    due = np.append(0, rounds)[: len(rounds)] + 1
+    if (wrong := (rounds != due) & ((rounds != 1) | (due == 1))).any():
+        line = int(wrong.argmax())
+        raise bad(path, line, f"round {rounds[line]} where {due[line]} was due", rule)
+    ends = np.append(np.flatnonzero(rounds == 1)[1:], len(rounds))
+    lengths = np.diff(ends, prepend=0)
+    if not len(rounds):
+        raise bad(path, -1, "no rounds", rule)
+    times = np.bincount(lengths)
+    length = int(np.flatnonzero(times == times.max())[-1])
+    if (odd := lengths != length).any():
+        match = int(odd.argmax())
+        said = f"the match {'breaks off' if lengths[match] < length else 'ends'} after {lengths[match]} rounds, others have {length}"
+        raise bad(path, int(ends[match]) - 1, said, rule)
     for name in ("player1", "player2", *{"game_number", "choice_option1", "choice_option2", "outcomes"} & set(rows.columns)):
         block = rows[name].to_numpy(object).reshape(-1, length)
         if (other := (block != block[:, :1]).reshape(-1)).any():
@@ -247,6 +259,25 @@ def _recognised(
     best = (fits + 1e-3 * file[:, None] / file.max(initial=1)).argmax(0)
     flipped = np.array([ways[k][1] for k in best])[:, None]
     return np.where(flipped, labels[:, ::-1], labels), np.array([ways[k][0] for k in best], object)
+
+
+def _labels(path: Path, block: Mapping[str, NDArray[np.object_]], *names: str) -> NDArray[np.object_]:
+    """[n, 2]: two different letters."""
+    labels = np.stack([block[name][:, 0] for name in names], 1)
+    for match, (one, other) in enumerate(labels):
+        if one == other or not all(len(label) == 1 and label.isalpha() for label in (one, other)):
+            line = match * block[names[0]].shape[1]
+            raise bad(path, line, f"{' and '.join(names)} are {one!r} and {other!r}", "the labels of a match are two different letters")
+    return labels
+
+
+def once(path: Path, length: int, *names: Sequence[object] | NDArray[np.object_]) -> None:
+    """Raises ArenaError `data.values` where a match, known by these names of it, comes twice: it would count twice."""
+    first: dict[tuple[object, ...], int] = {}
+    for match, key in enumerate(zip(*names, strict=True)):
+        if (before := first.setdefault(key, match)) != match:
+            said = f"the match of {key[0]} and {key[1]} is there for the second time, first in line {before * length + 2}"
+            raise bad(path, match * length, said, "leave one of them out")
 
 
 def _actions(path: Path, answers: NDArray[np.object_], labels: NDArray[np.object_]) -> NDArray[np.int64]:
@@ -275,7 +306,7 @@ def _players(path: Path, names: NDArray[np.object_], game: NDArray[np.object_]) 
 def table(path: Path, separator: str = ",") -> pd.DataFrame:
     """A csv file as text. Raises ArenaError `data.missing`, `data.values`."""
     try:
-        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except OSError as error:
         raise ArenaError("data.missing", f"{path} cannot be read: {error.strerror or error}", EXPECTED) from error
     except (ValueError, pd.errors.ParserError) as error:  # empty files and text that is no utf-8 among them
@@ -283,15 +314,22 @@ def table(path: Path, separator: str = ",") -> pd.DataFrame:
 
 
 def needed(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raises ArenaError `data.columns` that lists the missing ones."""
+    """Raises ArenaError `data.columns` that lists the missing ones, `data.values` where rows have more fields than there are columns."""
     if missing := [name for name in columns if name not in rows]:
         said = f"{path} lacks {'column' if len(missing) == 1 else 'columns'} {', '.join(missing)}"
         raise ArenaError("data.columns", said, f"it has {', '.join(map(str, rows.columns))}", missing=missing)
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas took what came first for names of rows
+        raise bad(path, 0, f"more fields than the {len(rows.columns)} columns of line 1", "one value per column, no separator behind the last")
 
 
 def whole_numbers(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
-    """[rows, columns]. Raises ArenaError `data.values`, which names the first that is none."""
+    """[rows, columns], also of 8.0. Raises ArenaError `data.values`, which names the first that is none."""
     text = rows[list(columns)].to_numpy(dtype=object)
+    try:
+        return np.asarray(text.astype(np.int64))
+    except (ValueError, OverflowError, TypeError):
+        pass
+    text = rows[list(columns)].replace(r"\.0+$", "", regex=True).to_numpy(dtype=object)
     try:
         return np.asarray(text.astype(np.int64))
     except (ValueError, OverflowError, TypeError):
@@ -308,7 +346,7 @@ def _no_integers(text: NDArray[np.object_]) -> Iterator[tuple[int, int]]:
 
 
 def _choice(path: Path, rows: pd.DataFrame, name: str, values: dict[str, int]) -> NDArray[np.int8]:
-    found = rows[name].map(values)
+    found = rows[name].str.replace(r",\s*", ", ", regex=True).map(values)
     if found.isna().any():
         line = int(found.isna().to_numpy().argmax())
         raise bad(path, line, f"{name} is {rows[name].iloc[line]!r}", f"it is one of {', '.join(values)}")

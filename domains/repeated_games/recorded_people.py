@@ -62,9 +62,9 @@ def read_people(path: Path) -> People:
     count = len(rows) // (2 * ROUNDS)
     wanted = np.repeat(np.unique(ids), 2 * ROUNDS), np.tile(np.repeat([0, 1], ROUNDS), len(np.unique(ids)))
     if not count or len(wanted[0]) != len(rows) or (ids[rank] != wanted[0]).any() or (game[rank] != wanted[1]).any():
-        blocks, counts = np.unique(np.stack([ids, game], 1), axis=0, return_counts=True)
-        person, played = blocks[(counts != ROUNDS).argmax()] if len(blocks) else (0, 0)
-        said = f"{path}: person {person} has no {ROUNDS} rounds of both games ({GAMES[played]})"
+        counts = {(person, name): ((ids == person) & (game == k)).sum() for person in np.unique(ids) for k, name in enumerate(GAMES)}
+        odd = [f"person {person} has {count} rows of {name}" for (person, name), count in counts.items() if count != ROUNDS]
+        said = f"{path}: {odd[0]}" if odd else f"{path} holds no people"
         raise ArenaError("data.values", said, f"every person has {ROUNDS} rows of {' and of '.join(GAMES)}")
     shape = (count, 2, ROUNDS)
     points = whole_numbers(path, rows, ["score"])[:, 0]

@@ -29,10 +29,10 @@ def load_policy(folder: Path | None, game: str, variant: str) -> NDArray[np.uint
 def read_policy(path: Path) -> NDArray[np.uint8]:
     """A *_lookup.json: {the other's past moves as J and F, oldest first: next move} for all 0 to 9 of them. Raises ArenaError `data.values`."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ArenaError("data.missing", f"{path} cannot be read: {error.strerror or error}", EXPECTED) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArenaError("data.values", f"{path} is no JSON: {error}", EXPECTED) from error
     keys = [past for length in range(ROUNDS) for past in _pasts(length)]
     if not isinstance(found, dict) or (wrong := set(found) ^ set(keys)):

@@ -14,7 +14,8 @@ from torch import Tensor
 from arena.errors import ArenaError
 from domains.repeated_games.automata import Library
 from domains.repeated_games.equilibria import seen_from
-from domains.repeated_games.kernel import LETTERS, PARAPHRASES, Matches
+from domains.repeated_games.games import checked
+from domains.repeated_games.kernel import FRAMINGS, LETTERS, PARAPHRASES, Matches
 from domains.repeated_games.opponents import library
 
 DRAWN = -1
@@ -27,6 +28,7 @@ class Pairing:
     payoffs: [2, 2, 2] (row, column); opponent: name of the strategy (empty in cross-play); seat: the candidate's, 0 row, 1 column
     tremble: probability that a hand plays the other action, of both players in every round
     labels: letters of action 0 and action 1, such as JF (empty: drawn); first: the action that is listed first (DRAWN: drawn for each round)
+    Raises ArenaError game.payoffs, game.labels, game.tremble, game.pairing.
     """
 
     payoffs: Tensor
@@ -39,6 +41,10 @@ class Pairing:
     paraphrase: int = DRAWN
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "payoffs", checked(self.payoffs))
+        for name, least, most in (("seat", 0, 1), ("first", DRAWN, 1), ("framing", 0, len(FRAMINGS) - 1), ("paraphrase", DRAWN, PARAPHRASES - 1)):
+            if getattr(self, name) not in range(least, most + 1):
+                raise ArenaError("game.pairing", f"{name} = {getattr(self, name)!r}", f"give a whole number from {least} to {most}")
         if self.labels and (len(set(self.labels)) != 2 or len(self.labels) != 2 or not all("A" <= letter <= "Z" for letter in self.labels)):
             raise ArenaError("game.labels", f"labels {self.labels!r}", "give two different letters A to Z, such as JF")
         if not 0 <= self.tremble <= 1:

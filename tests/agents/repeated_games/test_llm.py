@@ -257,6 +257,22 @@ def test_the_estimate_is_what_a_run_without_shared_answers_takes(task, llm, serv
     assert len(server.bodies) == 400 and tokens == pytest.approx(asked, rel=0.02)
 
 
+def test_calls_without_a_price_are_counted_so_that_money_is_not_taken_for_all(task, llm, tmp_path, monkeypatch):
+    """Prices that come partway: some chunks have money, some have not."""
+    from dashboard.costs import amounts
+
+    (tmp_path / "prices.toml").write_text("[toy]\ninput = 1000\noutput = 2000\n")
+    before, after = llm(), llm()
+    play(task, before, [0, 1])
+    monkeypatch.setenv("ARENA_CHAT_PRICES", "prices.toml")
+    play(task, after, [2, 3])
+    assert before.usage["unpriced"] == before.usage["calls"] > 0 and "money" not in before.usage
+    told = after.usage
+    assert told["money"] == pytest.approx((told["input_tokens"] + 2 * told["output_tokens"]) / 1000) and "unpriced" not in told
+    whole = {name: before.usage.get(name, 0) + after.usage.get(name, 0) for name in {*before.usage, *after.usage}}
+    assert set(amounts(dict(after.usage))) == {"tokens", "money"} and set(amounts(whole)) == {"tokens"}
+
+
 def test_two_models_play_each_other_each_in_its_own_seat(llm, server):
     """Cross-play: what was read in the answers of a role is what that role has played, and the two are told mirrored histories."""
     game = registry.task("repeated_games/crossplay-v1")

@@ -148,6 +148,7 @@ def test_units_are_counted_in_grammar():
         ("J pays 8, F pays 10. Answer: F", "F"),
         ("If they take F, I lose with J.\n**Answer:** J", "J"),
         ("Answer: F\nNo: Answer: J", "J"),
+        ("J\nwould be safe, but more is to be had.\nAnswer: F", "F"),
         ("<think>F? No, J? F!</think>J", "J"),
         ("<think>J J J</think>\n\nAnswer: F", "F"),
         ("maybe F</think> J", "J"),

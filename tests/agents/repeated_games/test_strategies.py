@@ -131,6 +131,25 @@ def test_parameters_are_those_of_the_rule() -> None:
     assert met(Strategist("tft"), reverse) == met(Strategist("tft"), Strategist("reverse-tft"))
 
 
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("tft(p=1)", "tft: parameter p = 1: extra inputs are not permitted\n  parameters: none"),
+        ("zd-extort-2(chi=x)", "parameter chi = 'x'"),
+        ("memory-one(vectr=[1, 0, 1, 0])", "parameters: first, vector"),
+        ("memory-one(vector=[1, 0, 1])", "3 probabilities"),
+        ("memory-one(vector=[1, 0, 1, 2])", "2.0 is no probability"),
+        ("zd-extort-2(chi=0.5)", "chi = 0.5"),
+        ("zd-extort-2(phi=0.5)", "0 < phi <= 0.333333"),  # of PD-8
+        ("naive-prober-0.1(p=3)", "p = 3.0 is no probability"),
+    ],
+)
+def test_parameters_that_are_none_are_refused_before_a_run(reference: str, said: str) -> None:
+    with pytest.raises(ArenaError) as error:
+        registry.candidate(reference).make().check(registry.task("repeated_games/pd-unforgiving-v1").view)
+    assert said in str(error.value)
+
+
 def test_who_knows_no_such_strategy_says_so() -> None:
     with pytest.raises(ArenaError, match="no strategy is called 'tat'"):
         Strategist("tat")

@@ -105,6 +105,14 @@ def test_requests_per_minute_are_limited(server, client, question):
     assert time.monotonic() - start >= 0.5
 
 
+def test_who_waits_for_a_turn_is_not_sent_after_an_error(server, client, question):
+    server.reply = refuses(400, "no")
+    start = time.monotonic()
+    with pytest.raises(ArenaError, match="400"):
+        client(per_minute=20).complete([question(f"q{i}") for i in range(6)])  # one each 3 s
+    assert len(server.bodies) == 1 and time.monotonic() - start < 2
+
+
 def test_an_error_stops_what_was_not_sent_and_keeps_what_comes(server, client, question, tmp_path):
     def reply(handler, body):
         text = body["messages"][0]["content"]

@@ -7,7 +7,7 @@ import time
 from email.utils import formatdate
 
 import pytest
-from loopback import Loopback, drips, first, raw, refuses, says, slow, truncated
+from loopback import Loopback, completion, drips, first, raw, refuses, says, slow, truncated
 
 from arena.chat import endpoint as endpoints
 from arena.chat.client import served
@@ -45,6 +45,22 @@ def test_tokens_are_guessed_where_the_server_counts_none(server, client, questio
     server.reply = says("a verbose answer", usage=False)
     (call,) = client().complete([question("x" * 400)])
     assert call.estimated and call.input_tokens == 104 and call.output_tokens == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b'{"content": "\\ud83d J"}', "? J"),  # half of a surrogate pair is no text that could be kept
+        (b'{"content": [{"type": "thinking"}, {"type": "text", "text": "J"}]}', "J"),
+        (b'{"content": null, "refusal": "I do not play"}', "I do not play"),
+        ('{"content": "J 💩\\u0000"}'.encode(), "J 💩\0"),
+    ],
+)
+def test_answers_of_any_form_are_read_and_kept(server, client, question, content, text):
+    server.reply = raw(b'{"choices": [{"message": ' + content + b'}], "usage": {"prompt_tokens": 1e30, "completion_tokens": true}}')
+    one = client()
+    (call,), (again,) = one.complete([question()]), one.complete([question()])
+    assert call.text == again.text == text and again.source == "cache" and call.estimated
 
 
 @pytest.mark.parametrize("reply", [says(None), says("")])
@@ -173,6 +189,10 @@ def test_a_wrong_key_is_told_and_never_shown(server, client, question, status, m
             ask()
         assert caught.value.code == "infra.key" and "TOY_KEY" in caught.value.hint and SECRET not in str(caught.value)
     assert len(server.bodies) == 1 and server.headers[0]["authorization"] == f"Bearer {SECRET}"
+    server.reply = lambda handler, body: handler.send(200, completion(f"J {handler.headers['authorization']}", finish=SECRET))
+    assert one.complete([question("echo")])[0].text == "J Bearer ***"
+    server.reply, server.models = refuses(404, SECRET), [SECRET]
+    assert SECRET not in str(failed(one, question, "infra.model"))
     one.close()
     assert all(SECRET.encode() not in path.read_bytes() for path in tmp_path.iterdir())
 
@@ -189,13 +209,13 @@ def test_redirects_are_not_followed(server, client, question):
     elsewhere = Loopback()
     server.reply = refuses(307, headers={"Location": f"{elsewhere.url}/chat/completions"})
     error = failed(client(), question, "infra.request")
-    assert "points elsewhere" in error.message and not elsewhere.bodies
+    assert "points elsewhere" in error.message and "as endpoint" in error.hint and not elsewhere.bodies
     elsewhere.stop()
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"{not json", b"<html>Welcome to nginx</html>", b"[]", b"{}", b'{"choices": []}', b'{"choices": [{}]}', b'"J"', b"\xff\xfe", b"",
+    [b"{not json", b"<html>Welcome to nginx</html>", b"[]", b"{}", b'{"choices": []}', b'{"choices": [{}]}', b'"J"', b"\xff\xfe", b"", b"[" * 100_000,
      b'{"error": {"message": "the provider is down"}}'],
 )  # fmt: skip
 def test_what_is_no_chat_completion_is_told_with_its_beginning(server, client, question, content):
@@ -204,6 +224,21 @@ def test_what_is_no_chat_completion_is_told_with_its_beginning(server, client, q
     assert len(server.bodies) == 1 and "no chat completion" in error.message and "/v1" in error.hint
     if b"nginx" in content or b"provider" in content:
         assert "nginx" in error.message or "the provider is down" in error.message
+
+
+def test_a_reply_without_end_is_not_read_to_it(server, client, question, monkeypatch):
+    monkeypatch.setattr(endpoints, "LONGEST", 1_000_000)
+    server.reply = raw(b'{"choices": [{"message": {"content": "' + b"J" * 2_000_000 + b'"}}]}')
+    error = failed(client(), question, "infra.answer")
+    assert "more than 1 MB" in error.message and len(server.bodies) == 1
+
+
+def test_an_error_within_a_200_is_that_error(server, client, question):
+    """As gateways pass on what the server behind them said."""
+    server.reply = first(raw(b'{"error": {"message": "overloaded", "code": 503}}'), says("J"))
+    assert client().complete([question()])[0].text == "J" and len(server.bodies) == 2
+    server.reply = raw(b'{"error": {"message": "no credit", "code": 402}}')
+    assert "answered 402: no credit" in failed(client(version="2"), question, "infra.request").message
 
 
 # ---- addresses and keys ------------------------------------------------------------------------------------------------------

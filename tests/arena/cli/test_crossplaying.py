@@ -85,6 +85,8 @@ def test_a_dry_run_tells_what_is_there_and_plays_nothing(arena, home):
         ("toy-paper", "toy-paper", 2, "queued", "task"),
     ]
     assert plan["runs"][0]["seconds"] == 0 and plan["seconds"] == sum(run["seconds"] for run in plan["runs"]) > 0 and plan["costs"] == []
+    smaller = arena(*words, "--chunk", 1, "--json").document["runs"]
+    assert [run["chunks"] == run["scenarios"] for run in smaller] == [False, True, True, False], "a match that is there keeps its chunks"
     assert "toy-rock against toy-rock" in arena(*words).out and len(arena("list", "runs", "--json").document["runs"]) == 2
     alone = arena("run", "-t", TASK, "-a", "toy-rock", "--dry-run", "--json").document["runs"]
     assert [(run["run"], run["status"]) for run in alone] == [(None, "new")], "a match is no run of the board"

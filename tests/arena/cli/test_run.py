@@ -81,6 +81,8 @@ def test_dry_run_writes_nothing_and_knows_the_time_after_a_first_run(arena, home
     plan = arena("run", "-t", TASK, "-a", "const", "-a", "pid", "--dry-run", "--json").document
     assert not home.exists()
     assert [run["status"] for run in plan["runs"]] == ["new", "new"] and plan["seconds"] is None
+    (run,) = arena("run", "-t", TASK, "-a", "pid", "--chunk", 3, "--dry-run", "--json").document["runs"]
+    assert run["chunks"] == -(-run["scenarios"] // 3)
     assert plan["bytes"] == sum(run["bytes"] for run in plan["runs"]) > 16 * 100
     arena("run", "-t", TASK, "-a", "const")
     after = arena("run", "-t", TASK, "-a", "const", "-a", "const", "--seeds", 2, "--dry-run")

@@ -132,3 +132,10 @@ def test_a_file_is_a_task_for_other_commands_too(arena, tmp_path):
     assert arena("run", "-q", "-t", task, "-a", "nearest-neighbour").code == 0
     assert arena("replay", 1, "--scenario", 0, "--json").document["score"] == 0  # the textbook's
     assert arena("verify", 1, "--json").document["ok"]
+
+
+def test_an_agent_that_cannot_says_what_to_do(arena, square):
+    square.write_text(SQUARE.replace("4 10 0", "4 2e12 0"))
+    done = arena("solve", square, "-a", "pyvrp(iterations=1)")
+    (failed,) = [line for line in done.out.splitlines() if line.startswith("failed")]
+    assert done.code == 3 and "step 0: a distance of 2000000000000; this solver counts in integers up to" in failed

@@ -67,6 +67,7 @@ def test_the_shared_files_are_right_and_their_known_faults_are_told():
         ("all_games/144_games_info.csv", "1;1;1;Hegemony;Unfair", "1;1;1;Hegemony;Biased", "line 2: game 1 is called Biased; by its equilibria"),
         ("all_games/144_games_info.csv", "1;1;1;Hegemony;", "1;1;2;Hegemony;", "line 2: game 1 is not the one of row 1, column 2"),
         ("all_games/144_games_info.csv", "1;1;1;Hegemony;", "1;1;13;Hegemony;", "line 2: game 1 stands in row 1, column 13 of a table of 12"),
+        ("all_games/144_games_info.csv", "144;12;12;", "145;12;12;", "lacks game 144"),
         ("all_games/144_games_info.csv", "r2_c2_p2", "r2_c2", "lacks column r2_c2_p2"),
         ("all_games/144_games_info.csv", "2;1;2;Samar", "1;1;2;Samar", "line 3: game 1 is out of order"),
         ("all_games/experiments/game_1.csv", "B,N,4,2,4,2", "B,N,4,3,4,3", "line 2: points are 4 and 3, should be 4 and 2; B-N"),
@@ -97,6 +98,10 @@ def test_strategies_must_play_by_their_rules(tmp_path):
     (tmp_path / "pd_own.csv").write_text(HEAD + cooperates + match(names, *odd))
     _, ok, rows, message = found(tmp_path)["pd_own.csv"]
     assert not ok and rows == 2 and message.endswith("line 8: tft, in seat 2, does not play by its rule in round 3")
+    (tmp_path / "pd_own.csv").write_text("\ufeff" + HEAD.replace("round,player1", '"player1",round') + cooperates.replace("1,act_j", "act_j,1"))
+    assert found(tmp_path)["pd_own.csv"][0] == "matches", "known by its columns, quoted and behind a BOM, too"
+    (tmp_path / "pd_own.csv").write_text(HEAD + 2 * cooperates)
+    assert "the match of allc and tft is there for the second time" in found(tmp_path)["pd_own.csv"][3]
     # what hard tit for tat remembers of another match excuses its second round, and no other
     (tmp_path / "pd_own.csv").write_text(HEAD + match(("act_htft", "act_j"), "FFJJ", "JJJJ"))
     assert "begins 1 match with moves remembered" in found(tmp_path)["pd_own.csv"][3] and found(tmp_path)["pd_own.csv"][1]

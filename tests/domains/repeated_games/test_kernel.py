@@ -255,7 +255,7 @@ def test_cooperation_is_defined_where_a_game_is_symmetric() -> None:
 @pytest.mark.parametrize(
     ("action", "said"),
     [
-        (torch.tensor([0, 2]), r"round 2, player: action\[1\] = 2, allowed are 0 and 1"),
+        (torch.tensor([0, 2]), r"round 2, player in the column seat: action\[1\] = 2, allowed are 0 and 1"),
         (torch.tensor([-1, 0]), r"action\[0\] = -1"),
         (torch.tensor([0, 1, 1]), "2 integers, one per match"),
         (torch.tensor([0.0, 1.0]), "torch.float32"),
@@ -264,7 +264,7 @@ def test_cooperation_is_defined_where_a_game_is_symmetric() -> None:
 )
 @pytest.mark.parametrize("step", ["_step", "_compiled_step"])
 def test_what_is_no_action_is_refused(step: str, action: Tensor, said: str) -> None:
-    domain, scenario = world([Pairing(PD_8, "tft")] * 2)
+    domain, scenario = world([Pairing(PD_8, "tft"), Pairing(PD_8, "tft", seat=1)])
     state, _ = played(domain, scenario, torch.tensor([[0], [1]]))
     with pytest.raises(ValueError, match=said):
         getattr(domain, step)(scenario, state, action)
@@ -278,8 +278,9 @@ def test_cross_play_says_whose_action_it_refuses() -> None:
 
 
 def test_a_match_has_a_round() -> None:
-    with pytest.raises(ValueError, match="0 rounds"):
-        CrossPlay(0, (1.0, 1.0))
+    for rounds in (0, -1, 2.5, True):
+        with pytest.raises(ValueError, match=f"{rounds} rounds: a match has at least one"):
+            CrossPlay(rounds, (1.0, 1.0))  # type: ignore[arg-type]
 
 
 def test_a_task_draws_for_faces_by_seed() -> None:

@@ -108,9 +108,18 @@ def test_bad_files_of_matches_are_told_with_their_line(tmp_path):
     lines = good.splitlines()
     error = refused(path, "\n".join([*lines[:2], *lines[3:]]))
     assert "line 3: round 3 where 2 was due" in error.message
+    error = refused(path, "\n".join([*lines[:3], *lines[4:]]))
+    assert "line 3: the match breaks off after 2 rounds, others have 3" in error.message
+    error = refused(path, good.replace("2,act_gpt4,act_tft,F,F", "99,act_gpt4,act_tft,F,F"))
+    assert "line 6: round 99 where 2 was due" in error.message
+    error = refused(path, "\n".join([lines[0], *(f"{line}," for line in lines[1:])]))
+    assert "line 2: more fields than the 9 columns" in error.message
     error = refused(path, "\n".join([*lines[:2], lines[2].replace("act_tft", "act_j"), *lines[3:]]))
     assert "line 3: player2 changes within a match" in error.message
     assert "no rounds" in refused(path, HEAD + "\n").message
+    turned = [",".join(line.split(",")[::-1]) + (".0" if at else "") for at, line in enumerate(lines)]  # as spreadsheets leave it: BOM, CRLF, 1.0
+    path.write_bytes(("\ufeff" + "\r\n".join(turned)).encode())
+    assert read_matches(path).history.tolist() == [[0, 1, 2], [3, 3, 0]]
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ArenaError, match="is no table"):
         read_matches(path)
@@ -139,6 +148,12 @@ def games_text(change=lambda number, digits: digits):
     return "\n".join(lines) + "\n"
 
 
+def refused_games(path, text):
+    with pytest.raises(ArenaError) as caught:
+        read_games(_written(path, text))
+    return caught.value.message
+
+
 def test_a_match_of_the_144_is_paid_by_the_list(tmp_path):
     games = read_games(_written(tmp_path / "144_games_info.csv", games_text()))
     assert games.ordinal_ok.all() and len(games.number) == 144
@@ -153,6 +168,10 @@ def test_a_match_of_the_144_is_paid_by_the_list(tmp_path):
         read_matches(tmp_path / "game_17.csv")
     assert "game 170 is not in the list" in refused(tmp_path / "game_170.csv", text.replace("17,Game", "170,Game"), games).message
     assert "option_order is '[2, 0]'" in refused(tmp_path / "b.csv", text.replace("[1, 0]", "[2, 0]"), games).message
+    assert "second time, first in line 2" in refused(tmp_path / "d.csv", "\n".join([text, *rows]), games).message
+    for labels in ("N,N", "N,BB", ",B", "1,2"):
+        assert "choice_option1 and choice_option2 are" in refused(tmp_path / "e.csv", text.replace("N,B,\"", f"{labels},\""), games).message
+    assert "lists no games" in refused_games(tmp_path / "none.csv", games_text().splitlines()[0])
     wrong = refused(tmp_path / "c.csv", text.replace("B,N,", "N,N,"), games)
     assert wrong.code == "data.points" and "N-N" in wrong.hint
 
@@ -255,7 +274,7 @@ def test_bad_files_of_people_are_told_with_their_line(tmp_path):
         ("1,PD,1,8", "1,PD,1,9", "line 3: score is 9"),
         ("1,PD,1,8", "1,PD,2,8", "line 3: action is '2'"),
         ("1,PD,0,5", "1,Chicken,0,5", "line 2: game is 'Chicken'"),
-        ("1,PD,0,5", "7,PD,0,5", "person 1 has no 10 rounds of both games .PD"),
+        ("1,PD,0,5", "7,PD,0,5", "person 1 has 9 rows of PD"),
         ("Base", "Claude", "line 2: opponent is 'Claude'"),
         ("Base,Human", "Base,LLM", "line 2: guess changes within a match"),
         ("1,PD,0,5,Base", "1,PD,0,5,Prompted", "line 2: opponent changes"),
@@ -263,7 +282,7 @@ def test_bad_files_of_people_are_told_with_their_line(tmp_path):
         with pytest.raises(ArenaError, match=said):
             read_people(_written(path, good.replace(old, new, 1)))
     assert read_people(_written(path, good.replace("1,PD,0,5", "1,PD,0,0", 1))).odd == (2,)  # told, and kept
-    with pytest.raises(ArenaError, match="10 rounds"):
+    with pytest.raises(ArenaError, match="holds no people"):
         read_people(_written(path, good.splitlines()[0]))
 
 

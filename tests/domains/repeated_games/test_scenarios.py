@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -64,6 +66,21 @@ def test_labels_that_are_no_two_letters_are_refused(labels: str) -> None:
 def test_a_tremble_is_a_probability(tremble: float) -> None:
     with pytest.raises(ArenaError, match="tremble with probability"):
         Pairing(PD_8, tremble=tremble)
+
+
+@pytest.mark.parametrize("payoffs", [torch.zeros(2, 2), torch.full((2, 2, 2), torch.nan), [[[0.0]]]])
+def test_payoffs_are_those_of_a_2x2_game(payoffs: Any) -> None:
+    with pytest.raises(ArenaError) as error:
+        Pairing(payoffs, "tft")
+    assert error.value.code == "game.payoffs" and error.value.hint
+    assert Pairing(PD_8.int(), "tft").payoffs.dtype == torch.float64
+
+
+@pytest.mark.parametrize(("name", "value"), [("seat", 2), ("first", 2), ("framing", 4), ("paraphrase", -2)])
+def test_what_is_counted_from_0_has_an_end(name: str, value: int) -> None:
+    with pytest.raises(ArenaError, match=f"{name} = {value}") as error:
+        Pairing(PD_8, "tft", **{name: value})  # type: ignore[arg-type]
+    assert error.value.code == "game.pairing" and "whole number from" in error.value.hint
 
 
 def test_nothing_asked_for_is_said() -> None:
