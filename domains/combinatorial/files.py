@@ -123,7 +123,7 @@ def _solution(path: Path, kind: str, known: Callable[[Path], Known | None]) -> F
     instance = next((other for name in _names(path) for other in _named(path.parent, name) if other.is_file()), None)
     if instance is None:
         text_of(path)
-        return FileReport(path, kind, False, 0, f"{path}: no instance {stem(path)} beside it to check against")
+        return FileReport(path, kind, False, 0, f"{path}: no instance {stem(path)} beside it to check against; put it there")
     raw = read(instance)
     found = read_solution(path, raw)
     try:

@@ -37,7 +37,7 @@ def in_integers(matrix: ArrayLike, most: float, up: bool = False, unit: float = 
     largest = float(lengths.max())
     whole = bool((lengths == np.rint(lengths)).all())
     if whole and largest > most:
-        raise ArenaError("solver.range", f"a distance of {largest:.0f}", f"this solver counts in integers up to {most:.0f}")
+        raise ArenaError("solver.range", f"a distance of {largest:.0f}", f"this solver counts in integers up to {most:.0f}: divide them")
     unit = 1.0 if whole else min(unit, most / largest)
     if whole:
         return lengths.astype(np.int64), 1.0

@@ -93,7 +93,7 @@ class Text:
                 section.rows.append((number, line))
             elif first == "EOF":
                 break
-            elif first.endswith("_SECTION"):
+            elif first.endswith("_SECTION") and ":" not in first:
                 if first in self.sections:
                     self.fail(f"{first} comes twice", "keep one", number)
                 section = self.sections[first] = Section(number)

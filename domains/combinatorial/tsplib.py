@@ -19,7 +19,7 @@ from domains.combinatorial.scenarios import instances
 from domains.combinatorial.texts import EXACT, EXPECTED, LARGEST, Numbers, Problem, Rounding, Text, bad, cleared, stem, whole
 
 LONGEST = 2**15 - 1  # nodes: the kernel keeps their order in int16
-COARSE = 5.0  # extent of an instance whose rounded distances are a handful of numbers
+COARSE = 5.0  # extent of places in fractions whose rounded distances are a handful of numbers
 LEAST: dict[Problem, int] = {"tsp": 3, "atsp": 3, "cvrp": 2, "op": 2}  # nodes, the depot included
 
 
@@ -228,7 +228,8 @@ def _warnings(raw: RawInstance, where: str) -> list[str]:
                 notes.append("GEO coordinates with more than 59 minutes: they look like decimal degrees, TSPLIB means degrees.minutes")
         if (raw.coords == raw.coords[0]).all():
             notes.append("all nodes lie at one point")
-        elif raw.metric not in ("euclid", "GEO") and (across := float(np.ptp(raw.coords, axis=0).max())) < COARSE:
+        across, fractions = float(np.ptp(raw.coords, axis=0).max()), (raw.coords != np.rint(raw.coords)).any()
+        if raw.metric not in ("euclid", "GEO") and fractions and 0 < across < COARSE:
             wide = f"the nodes lie within {across:.3g} of each other and distances are rounded to whole numbers"
             notes.append(f"{wide}: most is lost; multiply the coordinates, or read EUC_2D with rounding none")
     if raw.matrix is not None:
