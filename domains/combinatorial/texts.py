@@ -150,6 +150,8 @@ class Text:
 
     def metric(self, problem: str, rounding: Rounding | None) -> tuple[str, Rounding]:
         kind = self.value("EDGE_WEIGHT_TYPE").upper()
+        if kind == "EXACT_2D":  # as LKH says that EUC_2D is not rounded
+            kind, rounding = "EUC_2D", rounding or "none"
         if kind not in (*METRICS[1:], "EXPLICIT"):
             said = f"EDGE_WEIGHT_TYPE {kind} is not supported" if kind else "no EDGE_WEIGHT_TYPE"
             self.fail(said, f"supported: {', '.join(METRICS[1:])}, EXPLICIT", "EDGE_WEIGHT_TYPE", "data.unsupported" if kind else "data.format")

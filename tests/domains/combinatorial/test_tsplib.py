@@ -188,6 +188,11 @@ def test_files_as_other_machines_write_them(tmp_path, old, new, name):
     assert raw.coords.tolist() == [[0, 0], [3, 4], [10, 0], [0.5, -2]] and raw.warnings == ()
 
 
+def test_distances_that_lkh_calls_exact_are_not_rounded(tmp_path):
+    path = write(tmp_path, TSP.replace("EUC_2D", "EXACT_2D"))
+    assert (read(path).metric, read(path).rounding, read(path, "nint").metric) == ("euclid", "none", "EUC_2D")
+
+
 def test_a_depot_beside_its_section_is_read(tmp_path):
     assert read(write(tmp_path, VRP.replace("DEPOT_SECTION\n1\n-1", "DEPOT_SECTION 1 -1"), "it.vrp")).ids.tolist() == [1, 2, 3, 4]
 
