@@ -36,6 +36,11 @@ class ArenaError(Exception):
         return _rebuild, (self.code, self.message, self.hint, self.context)
 
     @property
+    def passing(self) -> bool:
+        """Whether it is a fault of machine, store, settings or a service, and no agent's: the run stays to be resumed."""
+        return self.code.split(".")[0] in ("run", "infra", "store", "settings", "chat")
+
+    @property
     def exit_code(self) -> int:
         return _EXIT_BY_CODE.get(self.code.split(".")[0], EXIT_USAGE)
 

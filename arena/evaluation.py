@@ -209,7 +209,7 @@ def execute(
 def _let_go(store: Store, run_id: int, owner: str, error: BaseException) -> None:
     """Give the run back. A fault of machine, store or user leaves it to be resumed; a fault of kernel or task ends it."""
     code = error.code if isinstance(error, ArenaError) else "internal"
-    resumable = isinstance(error, MemoryError) or not isinstance(error, Exception) or code.split(".")[0] in ("store", "infra", "run")
+    resumable = isinstance(error, MemoryError) or not isinstance(error, Exception) or (isinstance(error, ArenaError) and error.passing)
     try:
         store.release(run_id, owner, "queued" if resumable else "failed")
         if isinstance(error, Exception):

@@ -244,7 +244,7 @@ class _Game:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            if isinstance(error, ArenaError) and error.code.split(".")[0] in ("run", "infra"):
+            if isinstance(error, ArenaError) and error.passing:
                 raise  # not the agent's fault (a budget cap, a cache miss): the run stays queued and is resumed
             code = "agent.died" if isinstance(error, SystemExit) else "agent.crash"
             head, trace = traceback.format_exception_only(error)[-1].strip()[: DETAIL // 4], traceback.format_exc()

@@ -209,7 +209,7 @@ def _shown(value: Tensor) -> str:
 
 def nobodys(error: BaseException) -> bool:
     """Whether an error is not the agent's fault: a budget spent, a service away."""
-    return isinstance(error, ArenaError) and error.code.split(".")[0] in ("run", "infra")
+    return isinstance(error, ArenaError) and error.passing
 
 
 def story_of(error: BaseException) -> str:

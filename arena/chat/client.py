@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from arena.chat.cache import Cache, key_of
-from arena.chat.database import folder
+from arena.chat.database import unkept
 from arena.chat.endpoint import Answer, Attempt, Endpoint, tokens_in
 from arena.chat.options import Options
 from arena.chat.transcripts import Call, Place, Spent, Transcript
@@ -93,7 +93,7 @@ class ChatClient:
     def complete(self, questions: Sequence[Question]) -> list[Call]:
         """The answers, in the questions' order. Blocks.
 
-        Raises ArenaError run.budget, run.cache (a miss in mode `only`), infra.* as Endpoint.ask does and infra.empty. Questions under
+        Raises ArenaError run.budget, run.cache (a miss in mode `only`), infra.* as Endpoint.ask does, infra.empty, infra.disk. Questions under
         way are then still waited for and kept; no further one is sent.
         """
         return self.background.run(self._all(questions))
@@ -115,7 +115,7 @@ class ChatClient:
         broken = [error for error in found if isinstance(error, BaseException) and error is not self.fault]
         for error in broken:
             if isinstance(error, sqlite3.Error):
-                raise ArenaError("infra.disk", f"answers cannot be kept in {folder()}: {error}", "free the disk and continue with arena resume RUN")
+                raise unkept(error)
         if self.fault is not None or broken:
             raise self.fault or broken[0]
         return calls
@@ -154,10 +154,13 @@ class ChatClient:
             finally:
                 self._hold(need, -1)
                 self.changed.set()
-            self.cache.put(key, self.endpoint.model, answer)
-            self.asked.add(key)
             call = replace(self._call(question, key, "live", answer), attempts=log, seconds=sum(attempt.seconds + attempt.wait for attempt in log))
-            self.spent = self.transcript.pay(call)
+            try:
+                self.cache.put(key, self.endpoint.model, answer)
+                self.asked.add(key)
+                self.spent = self.transcript.pay(call)
+            except (sqlite3.Error, ArenaError) as error:
+                raise self._stop(unkept(error) if isinstance(error, sqlite3.Error) else error) from error
             self._look(answer)
             return call
 

@@ -16,6 +16,11 @@ def folder() -> Path:
     return settings.home() / "chat"
 
 
+def unkept(error: sqlite3.Error) -> ArenaError:
+    """What is said where answers come that cannot be kept: no further one is to be paid for."""
+    return ArenaError("infra.disk", f"answers cannot be kept in {folder()}: {error}", "free the disk and continue with arena resume RUN")
+
+
 def opened(path: Path, schema: str) -> sqlite3.Connection:
     """A connection of its own transactions (autocommit), usable from several threads in turn; the file is made where it is not there.
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from arena.chat.database import folder, opened
+from arena.chat.database import folder, opened, unkept
 from arena.chat.endpoint import Attempt
 from arena.errors import ArenaError
 
@@ -100,32 +101,39 @@ class Transcript:
         """Rows of questions that cost nothing now. An answer that is there already stays: it has what was paid and how long it took."""
         rows = list(calls)
         if rows:
-            self.connection.execute("BEGIN IMMEDIATE")
-            query = "DELETE FROM calls WHERE scenario = ? AND step = ? AND stage = ? AND ask = ? AND source = 'failed'"
-            self.connection.executemany(query, [call.place for call in rows])
-            self._insert("INSERT OR IGNORE", rows)
-            self.connection.execute("COMMIT")
+            with self._written():
+                query = "DELETE FROM calls WHERE scenario = ? AND step = ? AND stage = ? AND ask = ? AND source = 'failed'"
+                self.connection.executemany(query, [call.place for call in rows])
+                self._insert("INSERT OR IGNORE", rows)
 
     def pay(self, call: Call) -> Spent:
         """The row of a question that was sent, and what the run has cost with it, in one transaction."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._written():
             self._insert("INSERT OR REPLACE", [call])
             query = """UPDATE ledger SET calls = calls + 1, input_tokens = input_tokens + ?, output_tokens = output_tokens + ?, money = money + ?
                 RETURNING calls, input_tokens, output_tokens, money"""
             found = self.connection.execute(query, (call.input_tokens, call.output_tokens, call.money or 0.0)).fetchone()
-            self.connection.execute("COMMIT")
-        except BaseException:
-            self.connection.execute("ROLLBACK")
-            raise
         return Spent(*found)
 
     def choose(self, choices: Iterable[tuple[Place, str]]) -> None:
         """What the agent read in the answers."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        query = "UPDATE calls SET choice = ? WHERE scenario = ? AND step = ? AND stage = ? AND ask = ?"
-        self.connection.executemany(query, [(choice, *place) for place, choice in choices])
-        self.connection.execute("COMMIT")
+        with self._written():
+            query = "UPDATE calls SET choice = ? WHERE scenario = ? AND step = ? AND stage = ? AND ask = ?"
+            self.connection.executemany(query, [(choice, *place) for place, choice in choices])
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """One transaction, all of it or nothing. Raises ArenaError `infra.disk`."""
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException as error:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise unkept(error) from error
+            raise
 
     @property
     def spent(self) -> Spent:

@@ -153,7 +153,7 @@ class Crew:
             try:
                 self.lineup = seat(work.task, work.candidate, work.opponent)
             except ArenaError as error:
-                if not self.broken or error.code.split(".")[0] in ("run", "infra"):
+                if not self.broken or error.passing:
                     raise
                 return Played(_unplayed(work.task, chunk, error), time.perf_counter() - began)  # it could be made once: this is its failure too
         episode = rollout(

@@ -15,6 +15,7 @@ from agents.repeated_games.llm import Llm
 from agents.repeated_games.strategies import Strategist
 from arena import registry
 from arena.chat import endpoint as endpoints
+from arena.chat import transcripts
 from arena.chat.endpoint import tokens_in
 from arena.chat.transcripts import INVALID, Reader, path_of
 from arena.contract import check_agent
@@ -191,6 +192,38 @@ def test_above_temperature_zero_every_match_draws_its_own_answer(task, llm, serv
     assert len(server.bodies) == 80
     play(task, llm(temperature=0.5), range(5))
     assert len(server.bodies) == 80  # kept, match by match
+
+
+def test_a_fault_of_settings_or_disk_is_not_the_agents(task, llm, tmp_path, monkeypatch):
+    """A run that is resumed under other settings, or on a full disk, stops; no scenario counts as failed."""
+
+    def stopped(code):
+        with pytest.raises(ArenaError) as caught:
+            play(task, llm(), [0, 1])
+        assert caught.value.code == code and caught.value.passing and caught.value.hint
+        return caught.value
+
+    for name, value, code in (("CACHE", "foo", "settings.value"), ("TOKENS", "-1", "settings.value"), ("MONEY", "3", "chat.prices")):
+        with monkeypatch.context() as wrong:
+            wrong.setenv(f"ARENA_CHAT_{name}", value)
+            stopped(code)
+    play(task, llm(), [0, 1])
+    plain = transcripts.opened
+
+    def opened(path, schema):
+        connection = plain(path, schema)
+        if "-player" in path.name:
+            connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}")
+        return connection
+
+    path_of("run", "player").unlink()
+    monkeypatch.setattr(transcripts, "opened", opened)
+    assert "full" in str(stopped("infra.disk"))
+    cache = tmp_path / "home" / "chat" / "answers.sqlite"
+    for file in cache.parent.glob("answers.sqlite*"):
+        file.unlink()
+    cache.write_bytes(b"no database" * 1000)
+    assert str(cache) in str(stopped("store.chat"))
 
 
 def test_it_keeps_the_contract(task, server):
