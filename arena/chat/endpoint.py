@@ -15,6 +15,7 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -153,8 +154,6 @@ class Endpoint:
             raise _Failed(0, f"no answer in {self.timeout:.3g} s", True, code="infra.timeout") from None
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            if isinstance(cause, _Failed):
-                raise cause from None
             raise _Failed(0, self.hidden(f"{type(cause).__name__}: {cause}"), True, code="infra.unreachable") from None
         except openai.APIStatusError as error:
             raise self._refusal(error.status_code, error.response.content, error.response.headers) from None
@@ -210,7 +209,7 @@ class Endpoint:
             if error.status_code in (401, 403):
                 raise await self._error(self._refusal(error.status_code, error.response.content, error.response.headers), 1, 0.0) from None
             return []
-        except (ValueError, LookupError, TypeError, RecursionError):
+        except (ValueError, LookupError, TypeError, RecursionError, _Failed):  # no list, or one without end
             return []
 
     # ---- errors ------------------------------------------------------------------------------------------------------------
@@ -290,11 +289,12 @@ async def _bounded(response: httpx2.Response) -> None:
     class Bounded(httpx2.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             left = LONGEST
-            async for part in whole:  # type: ignore[union-attr]
-                left -= len(part)
-                if left < 0:
-                    raise _Failed(response.status_code, f"more than {LONGEST // 1_000_000} MB", False, code="infra.answer")
-                yield part
+            async with aclosing(aiter(whole)) as parts:  # type: ignore[arg-type, type-var]
+                async for part in parts:
+                    left -= len(part)
+                    if left < 0:
+                        raise _Failed(response.status_code, f"more than {LONGEST // 1_000_000} MB", False, code="infra.answer")
+                    yield part
 
         async def aclose(self) -> None:
             await whole.aclose()  # type: ignore[union-attr]

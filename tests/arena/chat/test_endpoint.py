@@ -231,6 +231,8 @@ def test_a_reply_without_end_is_not_read_to_it(server, client, question, monkeyp
     server.reply = raw(b'{"choices": [{"message": {"content": "' + b"J" * 2_000_000 + b'"}}]}')
     error = failed(client(), question, "infra.answer")
     assert "more than 1 MB" in error.message and len(server.bodies) == 1
+    server.models = server.reply
+    assert served(Endpoint(server.url, "toy")) == []
 
 
 def test_an_error_within_a_200_is_that_error(server, client, question):
