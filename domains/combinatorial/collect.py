@@ -16,7 +16,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from domains.combinatorial.compiled import put, turn, uniform
-
 from domains.combinatorial.distances import tolerance
 
 Floats = NDArray[np.float64]
