@@ -9,7 +9,7 @@ becomes the one that solves only if its greedy solutions of the validation insta
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -62,8 +62,9 @@ def train(problem: str, n: int, start: Path | None, *, seed: int, rounds: int | 
     for net in (learner.net, learner.average, solver):
         net.load_state_dict(begun.state_dict())
     solver.requires_grad_(False)
-    run = {"problem": problem, "n": n, "seed": seed, "steps": rounds, "teacher": "itself", "shape": begun.shape.to_dict(), **asdict(setting)}
-    done, seconds, lines = learner.resume(folder, run, solver=solver)
+    setting = replace(setting, rounds=rounds)
+    run = {"problem": problem, "n": n, "seed": seed, "teacher": "itself", "shape": begun.shape.to_dict(), **asdict(setting)}
+    done, seconds, lines = learner.resume(folder, run, rounds, solver=solver)
     if done >= rounds:
         return
     began = perf_counter() - seconds

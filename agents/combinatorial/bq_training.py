@@ -150,13 +150,13 @@ def train(
         raise ArenaError("train.device", f"size {size!r} wants a CUDA device and there is none", "train with size=cpu")
     kinds = [kind_of(name, problem) for name in sets]
     device, steps = torch.device(setting.device), steps or setting.steps
-    setting = replace(setting, labels=count or setting.labels, every=setting.every * -(-max(steps, setting.steps) // setting.steps))
+    setting = replace(setting, labels=count or setting.labels, steps=steps, every=setting.every * -(-max(steps, setting.steps) // setting.steps))
     if setting.labels <= VALID:
         raise ArenaError("train.labels", f"{setting.labels} labels", f"{VALID} of them are kept apart to validate on: ask for more")
-    run = {"problem": problem, "sets": list(sets), "seed": seed, "steps": steps, **asdict(setting)}
+    run = {"problem": problem, "sets": list(sets), "seed": seed, **asdict(setting)}
     torch.manual_seed(seed)
     learner = Learner(problem, SHAPES[setting.shape], device, setting.rate)
-    done, seconds, lines = learner.resume(folder, run)
+    done, seconds, lines = learner.resume(folder, run, steps)
     if done >= steps:
         return
     found = [labels_of(*kind, setting, home, log) for kind in kinds]
@@ -231,10 +231,10 @@ class Learner:
         write_log(folder, lines)
         save_checkpoint(folder, {"spec": spec(problem), "shape": shape.to_dict(), **config}, parts)
 
-    def resume(self, folder: Path, run: dict[str, Any], **more: nn.Module) -> tuple[int, float, list[dict[str, float]]]:
-        """Load an unfinished run of this kind, further parts too: steps done, seconds spent, its log."""
+    def resume(self, folder: Path, run: dict[str, Any], end: int, **more: nn.Module) -> tuple[int, float, list[dict[str, float]]]:
+        """Load a run of this kind that has not come to its `end`, further parts too: steps done, seconds spent, its log."""
         done, seconds, lines = progress(folder, spec(self.net.problem), run, "step")
-        if 0 < done < run["steps"]:
+        if 0 < done < end:
             modules: dict[str, nn.Module] = {"model": self.average, "raw": self.teacher, **more}
             wanted = {part: {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()} for part, module in modules.items()}
             found = load_checkpoint(folder, spec(self.net.problem), {**wanted, "optimizer": moment_shapes(self.teacher.parameters())})
