@@ -36,6 +36,11 @@ class ArenaError(Exception):
         return _rebuild, (self.code, self.message, self.hint, self.context)
 
     @property
+    def line(self) -> str:
+        """What is wrong and what to do, in one line."""
+        return "; ".join(part.split("\n")[0] for part in (self.message, self.hint) if part)
+
+    @property
     def passing(self) -> bool:
         """Whether it is a fault of machine, store, settings or a service, and no agent's: the run stays to be resumed."""
         return self.code.split(".")[0] in ("run", "infra", "store", "settings", "chat")

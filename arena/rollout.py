@@ -247,7 +247,8 @@ class _Game:
             if isinstance(error, ArenaError) and error.passing:
                 raise  # not the agent's fault (a budget cap, a cache miss): the run stays queued and is resumed
             code = "agent.died" if isinstance(error, SystemExit) else "agent.crash"
-            head, trace = traceback.format_exception_only(error)[-1].strip()[: DETAIL // 4], traceback.format_exc()
+            said = error.line if isinstance(error, ArenaError) else traceback.format_exception_only(error)[-1].strip()
+            head, trace = said[: DETAIL // 4], traceback.format_exc()
             if isinstance(error, ArenaError) and error.code in BREAKDOWNS:  # an agent elsewhere: what it said of itself
                 code, head, trace = error.code, error.message[: DETAIL // 4], str(error.context.get("trace", ""))
             story = f"{head}\n{trace[len(head) + 1 - DETAIL :]}".strip()

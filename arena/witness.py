@@ -215,8 +215,7 @@ def nobodys(error: BaseException) -> bool:
 def story_of(error: BaseException) -> str:
     """An error in one line, with the last place of the agent's own code in it."""
     if isinstance(error, ArenaError):
-        lines = [error.message.split("\n")[0], *error.hint.split("\n")[:1]]
-        return "; ".join(line for line in lines if line)
+        return error.line
     head = traceback.format_exception_only(error)[-1].strip().split("\n")[0][:300]
     foreign = ("site-packages", "dist-packages", "<", f"{Path(__file__).parent}{os.sep}")
     own = [f for f in traceback.extract_tb(error.__traceback__) if not any(word in f.filename for word in foreign)]

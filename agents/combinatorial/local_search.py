@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from agents.combinatorial.construct import random_insertion
 from agents.combinatorial.planner import Plan, Planner, Seen
 from arena.errors import ArenaError
-from domains.combinatorial.compiled import put
+from domains.combinatorial.compiled import below, put
 
 Floats = NDArray[np.float64]
 Tour = NDArray[np.int64]
@@ -252,7 +252,7 @@ def _kick(dist, tour, pos, queue, queued, ends, luck) -> float:  # type: ignore[
     """A double bridge of three short neighbouring stretches, B C D to D C B, at a random place; how much longer the tour became."""
     n = len(tour)
     most = min(KICK, (n - 2) // 3)
-    start, sizes = _below(luck, n), (1 + _below(luck, most), 1 + _below(luck, most), 1 + _below(luck, most))
+    start, sizes = below(luck, n), (1 + below(luck, most), 1 + below(luck, most), 1 + below(luck, most))
     whole = sizes[0] + sizes[1] + sizes[2]
     piece = np.empty(whole, np.int32)
     for t in range(whole):
@@ -334,17 +334,6 @@ def _exchange(tour, pos, first, x, y) -> None:  # type: ignore[no-untyped-def]
         node = piece[x + t] if t < y else piece[t - y]
         tour[(first + t) % n] = node
         pos[node] = (first + t) % n
-
-
-@njit(cache=True)
-def _below(luck: NDArray[np.uint64], n: int) -> int:
-    """The next integer of 0..n-1: SplitMix64 (Steele, Lea and Flood 2014)."""
-    luck[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = luck[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return np.int64(z >> np.uint64(33)) % n
 
 
 # ---- agents -----------------------------------------------------------------------------------------------------------

@@ -158,10 +158,7 @@ def _print(document: Json) -> None:
     kind, value, best, textbook = ("value" if document["maximise"] else "cost"), document["value"], document["best"], document["textbook"]
     rows: list[tuple[str, str]] = [("instance", f"{document['instance']}: {document['about']}"), ("agent", document["agent"])]
     if document["failure"]:
-        what, _, more = document["failure"].partition("\n")
-        if ": arena.errors.ArenaError: " in what:  # an agent that says what to do about it
-            what = f"{what.replace('arena.errors.ArenaError: ', '')}; {more.split(chr(10))[0].strip()}"
-        rows.append(("failed", what))
+        rows.append(("failed", document["failure"].split("\n")[0]))
     elif not document["feasible"]:
         rows.append(("no solution", document["reason"]))
     if value is not None:

@@ -29,10 +29,21 @@ def turn(row: NDArray[Any], low: int, high: int) -> None:
 
 @njit(cache=True)
 def uniform(luck: NDArray[np.uint64]) -> float:
-    """The next number in [0, 1): SplitMix64 (Steele, Lea and Flood 2014)."""
+    """The next number in [0, 1)."""
+    return np.float64(bits(luck) >> np.uint64(11)) * 2.0**-53
+
+
+@njit(cache=True)
+def below(luck: NDArray[np.uint64], n: int) -> int:
+    """The next integer of 0..n-1."""
+    return np.int64(bits(luck) >> np.uint64(33)) % n
+
+
+@njit(cache=True)
+def bits(luck: NDArray[np.uint64]) -> np.uint64:
+    """The next 64 bits: SplitMix64 (Steele, Lea and Flood 2014)."""
     luck[0] += np.uint64(0x9E3779B97F4A7C15)
     z = luck[0]
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return np.float64(z >> np.uint64(11)) * 2.0**-53
+    return z ^ (z >> np.uint64(31))

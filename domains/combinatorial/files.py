@@ -89,7 +89,7 @@ def check_folder(folder: Path) -> list[FileReport]:
                 lists[path.parent] = _list(path)
                 reports[path] = FileReport(path, "best known", True, len(lists[path.parent]), "best known values")
             except ArenaError as error:
-                reports[path] = FileReport(path, "best known", False, 0, f"{error.message}; {error.hint}")
+                reports[path] = FileReport(path, "best known", False, 0, error.line)
 
     def known(instance: Path) -> Known | None:
         above, name = [place for place in instance.parents if place == folder or folder in place.parents], stem(instance)
@@ -112,7 +112,7 @@ def _report(path: Path, known: Callable[[Path], Known | None]) -> FileReport:
             return _solution(path, kind, known)
         raw = read(path)
     except ArenaError as error:
-        return FileReport(path, kind, False, 0, f"{error.message}; {error.hint}")
+        return FileReport(path, kind, False, 0, error.line)
     limit = f", capacity {raw.capacity}" if raw.capacity is not None else f", budget {raw.budget:g}" if raw.budget is not None else ""
     distances = "explicit" if raw.metric == "EXPLICIT" else "EUC_2D unrounded" if raw.metric == "euclid" else raw.metric
     best = f"; {fact.status}: {fact.value:.10g}" if (fact := known(path)) else ""

@@ -165,7 +165,7 @@ def _best(path: Path, raw: RawInstance, given: bool) -> tuple[Routes | None, flo
         if found is not None:
             return found[0], check_solution(raw, found[0]), found[1], ()
     except ArenaError as error:
-        wrong = (f"the solution file beside it is not used: {error.message}; {error.hint}",)
+        wrong = (f"the solution file beside it is not used: {error.line}",)
     listed = best_known().get(raw.name)
     if listed is None or (given and read(path).rounding != raw.rounding):
         return None, None, "", wrong

@@ -61,7 +61,7 @@ def _report(path: Path) -> FileReport:
     try:
         found = read(path)
     except ArenaError as error:
-        return FileReport(path, kind, False, 0, f"{error.message}; {error.hint}")
+        return FileReport(path, kind, False, 0, error.line)
     return FileReport(path, kind, not found.wrong, found.rows, "; ".join([found.wrong] if found.wrong else found.said))
 
 
